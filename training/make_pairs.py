@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shards", type=int, default=100)
     parser.add_argument("--pairs", type=int, default=1024, help="pairs in a shard")
+    parser.add_argument("--seed", type=int, default=1000, help="seed of the first shard; the others count up")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +162,7 @@ def main() -> None:
         path = arguments.folder / f"shard-{index:04d}.safetensors"
         if not path.exists():
             partial = path.with_suffix(f".{os.getpid()}.part")
-            save_file(make_pairs(arguments.pairs, 1000 + index), partial)
+            save_file(make_pairs(arguments.pairs, arguments.seed + index), partial)
             partial.rename(path)
 
 

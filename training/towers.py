@@ -17,6 +17,8 @@ from torch import Tensor
 VISION = {"image_size": 64, "layers": 4, "width": 160, "head_width": 32, "patch_size": 8}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3}
 EMBED_DIM = 256
+JUDGE = {"width": 128}
+"""What differs in the vision tower of hps-tiny-judge, the scorer that is held out of every optimisation."""
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 
@@ -67,11 +69,11 @@ def encode_texts(model: CLIP, tokens: Tensor) -> Tensor:
 
 
 def export(state: Mapping[str, Tensor], rows: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the scorer in half precision with only the used rows of the token table."""
+    """Write the scorer, named like its file, in half precision with only the used rows of the token table."""
     tensors = {k: v.detach().half().contiguous() for k, v in state.items() if not k.endswith("attn_mask")}
     tensors["token_embedding.rows"] = rows.to(torch.int32)
     config = {"embed_dim": EMBED_DIM, "vision_cfg": VISION, "text_cfg": TEXT}
-    save_file(tensors, path, metadata={"config": json.dumps(config), "name": "hps-tiny-shapes", **metadata})
+    save_file(tensors, path, metadata={"config": json.dumps(config), "name": path.stem, **metadata})
 
 
 def load(path: Path, *, expand: bool = False) -> tuple[CLIP, Tensor]:

@@ -29,6 +29,8 @@ from torch import Tensor, nn
 from world import EDITS
 
 log = logging.getLogger("hps.training")
+NAMES = ("hps-tiny-shapes", "hps-tiny-judge")
+"""The scorer, and the smaller one from other pairs and another start that is held out of every optimisation."""
 PAIRS = 64
 """Pairs in a step; twice as many pictures."""
 
@@ -46,9 +48,9 @@ class Run:
     log_losses: list[list[float]] = field(default_factory=list)
 
 
-def start_run(rows: Tensor) -> Run:
+def start_run(rows: Tensor, seed: int = 0) -> Run:
     """Build networks and optimiser from a fixed seed."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model, helpers = towers.build(len(rows)), Helpers()
     model.logit_scale.data.fill_(math.log(14.0))
     model.visual.positional_embedding.data[1:] = grid_waves(8, towers.VISION["width"])
@@ -184,10 +186,12 @@ def report(run: Run, validation: list[dict[str, Tensor]], basis: Tensor, rows: T
         log.info("%s: %s", name, "  ".join(f"{kind} {value:.3f}" for kind, (value, _) in both.items()))
 
 
-def train(data: Path, folder: Path, minutes: float, resume: bool) -> None:
+def train(data: Path, folder: Path, name: str, minutes: float, resume: bool) -> None:
     """Train until `minutes` of wall time are used up, pauses between launches not counted."""
+    if name == "hps-tiny-judge":
+        towers.VISION.update(towers.JUDGE)
     rows = vocabulary()
-    run, basis, swap = start_run(rows), teacher.directions(towers.EMBED_DIM), swap_table(rows)
+    run, basis, swap = start_run(rows, seed=NAMES.index(name)), teacher.directions(towers.EMBED_DIM), swap_table(rows)
     if resume and (folder / "run.pt").exists():
         resume_run(run, folder)
         torch.manual_seed(run.step)
@@ -221,16 +225,16 @@ def train(data: Path, folder: Path, minutes: float, resume: bool) -> None:
             saved = time.monotonic()
         if now - evaluated > 480:
             report(run, validation, basis, rows)
-            write(run, rows, folder)
+            write(run, rows, folder / f"{name}.safetensors")
             evaluated = time.monotonic()
     save_run(run, folder)
     report(run, validation, basis, rows)
-    write(run, rows, folder)
+    write(run, rows, folder / f"{name}.safetensors")
 
 
-def write(run: Run, rows: Tensor, folder: Path) -> None:
-    """Export the averaged weights beside the checkpoint."""
-    towers.export(run.average, rows, folder / "hps-tiny-shapes.safetensors", {"steps": str(run.step), "version": "1"})
+def write(run: Run, rows: Tensor, path: Path) -> None:
+    """Export the averaged weights."""
+    towers.export(run.average, rows, path, {"steps": str(run.step), "version": "1"})
 
 
 def _set_rate(run: Run, progress: float) -> None:
@@ -252,13 +256,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--name", choices=NAMES, default=NAMES[0])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    train(arguments.data, arguments.folder, arguments.minutes, arguments.resume)
+    train(arguments.data, arguments.folder, arguments.name, arguments.minutes, arguments.resume)
 
 
 if __name__ == "__main__":
