@@ -3,6 +3,29 @@
 from __future__ import annotations
 
 from .best_of_n import BestOfN, Progress, best_of_n
+from .guards import Guards
+from .objective import Objective, Term, terms_of
+from .optimize import optimize_noise
+from .reno import Geodesic, Reno
+from .state import load_state, save_state
 from .stopping import GAIN_PRESETS, StopRule
+from .trace import NoiseSearch, Update
 
-__all__ = ["GAIN_PRESETS", "BestOfN", "Progress", "StopRule", "best_of_n"]
+__all__ = [
+    "GAIN_PRESETS",
+    "BestOfN",
+    "Geodesic",
+    "Guards",
+    "NoiseSearch",
+    "Objective",
+    "Progress",
+    "Reno",
+    "StopRule",
+    "Term",
+    "Update",
+    "best_of_n",
+    "load_state",
+    "optimize_noise",
+    "save_state",
+    "terms_of",
+]

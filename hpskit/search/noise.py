@@ -20,7 +20,7 @@ PERMUTATIONS = 20
 
 def norms(x: Tensor) -> Tensor:
     """Return the Euclidean norm of every row, [n]."""
-    return x.flatten(1).norm(dim=1)
+    return torch.linalg.vector_norm(x.flatten(1), dim=1)
 
 
 def unit(x: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *(1,) * (like.ndim - 1)).to(like)
 
 
-# --- does it still look like noise? ------------------------------------------------------------------------------------
+# --- does it still look like noise? ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

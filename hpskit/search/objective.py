@@ -231,15 +231,21 @@ class Objective:
                     "No gradient reaches the noise: something between noise and image is not differentiable. "
                     "Use a method without gradients, such as sphere search."
                 )
-            grads = self._grads(x, image, separate) if bool(torch.isfinite(image).all()) else ()
+            if not bool(torch.isfinite(image).all()):
+                return Gradient(self._judged(noise, latent, image), ())
+            values = [term.scorer.score(image, self.prompt).values[0] for term in self.terms]
+            grads = self._grads(x, values, separate)
+        if self.judge is self.decode:
+            self.cost += Cost(rewards=len(values))
+            return Gradient(self._summed(noise, latent, image, [float(value) for value in values]), grads)
         with torch.no_grad():
-            seen = image.detach() if self.judge is self.decode else self._second_look(latent.detach())
-            return Gradient(self._judged(noise, latent.detach(), seen), grads)
+            return Gradient(self._judged(noise, latent, self._second_look(latent.detach())), grads)
 
-    def _grads(self, x: Tensor, image: Tensor, separate: bool) -> tuple[Tensor, ...]:
-        losses = [self._loss(term, image) for term in self.terms]
+    def _grads(self, x: Tensor, values: Sequence[Tensor], separate: bool) -> tuple[Tensor, ...]:
+        device = values[0].device
+        losses = [-term.per_point * value.to(device) for term, value in zip(self.terms, values, strict=True)]
         self.cost += Cost(backwards=self.nfe)
-        wanted = losses if separate else [torch.stack([loss.to(losses[0].device) for loss in losses]).sum()]
+        wanted = losses if separate else [torch.stack(losses).sum()]
         made = []
         for position, loss in enumerate(wanted):
             more = position + 1 < len(wanted)
@@ -249,9 +255,77 @@ class Objective:
             made.append(grad.detach().float().cpu() / self.gradient_scale)
         return tuple(made)
 
-    def _loss(self, term: Term, image: Tensor) -> Tensor:
-        value = term.scorer.score(image, self.prompt).values[0]
-        return term.weight * (term.offset - term.slope * value)
+    def _second_look(self, latent: Tensor) -> Tensor:
+        self.cost += Cost(decodes=1)
+        return self.judge(latent)
+
+    def _judged(self, noise: Tensor, latent: Tensor, image: Tensor) -> Evaluation:
+        if not bool(torch.isfinite(image).all()):
+            return self._summed(noise, latent, image, [math.nan] * len(self.terms))
+        self.cost += Cost(rewards=len(self.terms))
+        values = [term.scorer.score(image, self.prompt).tolist()[0] for term in self.terms]
+        return self._summed(noise, latent, image, values)
+
+    def _summed(self, noise: Tensor, latent: Tensor, image: Tensor, values: Sequence[float]) -> Evaluation:
+        pairs = list(zip(self.terms, values, strict=True))
+        total = sum(term.weight * (term.offset - term.slope * value) for term, value in pairs)
+        scores = {term.key: value for term, value in pairs}
+        loss = total if math.isfinite(total) else math.inf
+        return Evaluation(_kept(noise), _kept(latent), _kept(image), scores, loss)
+
+
+_NO_ROOM) from error
+            self.chunk = max(1, len(part) // 2)
+        return found
+
+    @torch.no_grad()
+    def _forward(self, noises: Tensor) -> list[Evaluation]:
+        latents = self.render(noises)
+        images = self.judge(latents)
+        _insist(images, len(noises))
+        self.cost += Cost(forwards=self.nfe * len(noises), decodes=len(noises))
+        return [self._judged(noises[k : k + 1], latents[k : k + 1], images[k : k + 1]) for k in range(len(noises))]
+
+    def gradient(self, noise: Tensor, separate: bool = False) -> Gradient:
+        """Return the evaluation of one noise [1, ...] and the gradient of its loss, one a term when `separate`.
+
+        An image or loss that is not finite gives no gradient. Raises HpsError when something on the way has cut the
+        gradient off.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            x = noise.detach().clone().requires_grad_(True)
+            latent = self.render(x)
+            image = self.decode(latent)
+            _insist(image, 1)
+            self.cost += Cost(forwards=self.nfe, decodes=1)
+            if not image.requires_grad:
+                raise HpsError(
+                    "No gradient reaches the noise: something between noise and image is not differentiable. "
+                    "Use a method without gradients, such as sphere search."
+                )
+            if not bool(torch.isfinite(image).all()):
+                return Gradient(self._judged(noise, latent, image), ())
+            values = [term.scorer.score(image, self.prompt).values[0] for term in self.terms]
+            grads = self._grads(x, values, separate)
+        if self.judge is self.decode:
+            self.cost += Cost(rewards=len(values))
+            return Gradient(self._summed(noise, latent, image, [float(value) for value in values]), grads)
+        with torch.no_grad():
+            return Gradient(self._judged(noise, latent, self._second_look(latent.detach())), grads)
+
+    def _grads(self, x: Tensor, values: Sequence[Tensor], separate: bool) -> tuple[Tensor, ...]:
+        device = values[0].device
+        losses = [-term.per_point * value.to(device) for term, value in zip(self.terms, values, strict=True)]
+        self.cost += Cost(backwards=self.nfe)
+        wanted = losses if separate else [torch.stack(losses).sum()]
+        made = []
+        for position, loss in enumerate(wanted):
+            more = position + 1 < len(wanted)
+            (grad,) = torch.autograd.grad(self.gradient_scale * loss, x, retain_graph=more, allow_unused=True)
+            if grad is None:
+                raise HpsError("No gradient reaches the noise: the sampler does not use it, or cuts it off.")
+            made.append(grad.detach().float().cpu() / self.gradient_scale)
+        return tuple(made)
 
     def _second_look(self, latent: Tensor) -> Tensor:
         self.cost += Cost(decodes=1)
@@ -265,14 +339,18 @@ class Objective:
             self.cost += Cost(rewards=len(self.terms))
             total = sum(term.weight * (term.offset - term.slope * scores[term.key]) for term in self.terms)
             loss = total if math.isfinite(total) else math.inf
-        kept = (tensor.detach().float().cpu().clone() for tensor in (noise, latent, image))
-        return Evaluation(*kept, scores, loss)
+        return Evaluation(_kept(noise), _kept(latent), _kept(image), scores, loss)
 
 
 _NO_ROOM = (
     "Not even one image at a time fits the device's memory. Make the image smaller, decode with a tiny VAE, unload "
     "other models, or use weights in a smaller type."
 )
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    # A copy: a row's view would keep the whole batch, and an iterate is overwritten by nobody only by chance.
+    return tensor.detach().float().cpu().clone()
 
 
 def _insist(images: Tensor, count: int) -> None:

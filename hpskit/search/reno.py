@@ -32,7 +32,7 @@ def clipped(grad: Tensor, most: float) -> Tensor:
 
 def norm_gradient(noise: Tensor) -> Tensor:
     """Return the gradient of K = |e|^2 / 2 - (d - 1) ln |e|, the negative log density of a normal noise's norm."""
-    size = noise.norm()
+    size = float(noise.norm())
     return (size - (noise.numel() - 1) / size) * noise / size
 
 
@@ -138,7 +138,7 @@ class Geodesic:
         mix: Mix = "sum",
         max_angle: float | None = math.radians(60),
     ) -> None:
-        """Set the step sizes; `lr` is for latents of 16384 elements and is scaled to others by the root of their size."""
+        """Set the step sizes; `lr` is for 16384 elements and is scaled by the root of the size for others."""
         self.name = "geodesic"
         self.lr, self.turn, self.momentum, self.clip = lr, turn, momentum, clip
         self.mix, self.max_angle = mix, max_angle

@@ -1,0 +1,92 @@
+"""Put a noise optimisation away in one file and take it up again: safetensors, with the plain values as JSON in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import CheckpointCorrupt, OutputError
+from .objective import Evaluation
+
+FORMAT = "hps-noise-search"
+VERSION = "1"
+LARGEST = 4 << 30
+"""Bytes; a state holds some images and noises, so a larger file is something else."""
+
+
+def save_state(path: str | Path, state: Mapping[str, Any]) -> Path:
+    """Write the `state` of a NoiseSearch, whole or not at all; raises OutputError when the folder cannot be written."""
+    path = Path(path)
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_flat(dict(state), tensors), allow_nan=True)
+    metadata = {"format": FORMAT, "version": VERSION, "state": text}
+    name = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}-", dir=path.parent)
+        os.close(descriptor)
+        save_file(tensors, name, metadata=metadata)
+        Path(name).replace(path)
+    except OSError as error:
+        if name:
+            Path(name).unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}). Choose another place.") from error
+    return path
+
+
+def load_state(path: str | Path) -> dict[str, Any]:
+    """Read a state for `optimize_noise(resume=...)`; raises CheckpointCorrupt when the file is not one."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise CheckpointCorrupt(f"{path} is far too large for the state of a noise optimisation.")
+        with safe_open(str(path), "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
+            raise CheckpointCorrupt(f"{path} is not the state of a noise optimisation of this version.")
+        restored: dict[str, Any] = _deep(json.loads(metadata["state"]), tensors)
+    except CheckpointCorrupt:
+        raise
+    except Exception as error:  # safetensors raises its own unexported type, json several
+        raise CheckpointCorrupt(f"{path} cannot be read as the state of a noise optimisation ({error}).") from error
+    return restored
+
+
+def _flat(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return the value with every tensor moved to `tensors` and named instead."""
+    if isinstance(value, Tensor):
+        name = f"t{len(tensors)}"
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, Evaluation):
+        parts = {name: _flat(getattr(value, name), tensors) for name in ("noise", "latent", "image", "scores", "loss")}
+        return {"evaluation": parts}
+    if isinstance(value, Mapping):
+        return {"dict": {str(key): _flat(item, tensors) for key, item in value.items()}}
+    if isinstance(value, (list, tuple)):
+        return [_flat(item, tensors) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"A {type(value).__name__} cannot be put into a state.")
+
+
+def _deep(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_deep(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    if "evaluation" in value:
+        return Evaluation(**{name: _deep(item, tensors) for name, item in value["evaluation"].items()})
+    return {key: _deep(item, tensors) for key, item in value["dict"].items()}
