@@ -12,12 +12,16 @@ from .sections import Chart, Line
 
 WIDTH, HEIGHT = 720, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 16, 52
+NOTHING = "There is nothing to draw."
+_HUGE = 1e300
+"""Beyond this, differences overflow."""
+_MOST_DIGITS = 9
 COLOURS = 5
 """Line colours in the style sheet."""
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """Maps values `low`..`high` to pixels `start`..`end`."""
 
     low: float
@@ -26,18 +30,16 @@ class _Axis:
     end: float
 
     def at(self, value: float) -> float:
+        """Return the pixel of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
 def draw(chart: Chart) -> Markup:
     """Return the chart as an SVG element; a chart without a finite point says so in words."""
-    points = [p for line in chart.lines for p in line.points if _finite(p)]
-    if not points:
-        return tag("p", {"class": "empty"}, text("There is nothing to draw."))
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    x_ticks, y_ticks = ticks(min(xs), max(xs), 9, whole=all(x == int(x) for x in xs)), ticks(min(ys), max(ys), 5)
-    x_axis = _Axis(*_span(min(*xs, x_ticks[0]), max(*xs, x_ticks[-1])), LEFT, WIDTH - RIGHT)
-    y_axis = _Axis(*_span(min(*ys, y_ticks[0]), max(*ys, y_ticks[-1])), HEIGHT - BOTTOM, TOP)
+    x_ticks, y_ticks = both_ticks(chart, 9, 5)
+    if not y_ticks:
+        return tag("p", {"class": "empty"}, text(NOTHING))
+    x_axis, y_axis = both_axes(chart, x_ticks, y_ticks, (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM))
     parts = [
         *_grid(y_axis, y_ticks),
         *_bottom(x_axis, x_ticks),
@@ -63,6 +65,26 @@ def legend(chart: Chart) -> Markup:
     return tag("ul", {"class": "legend"}, join(entries))
 
 
+def both_ticks(chart: Chart, most_x: int, most_y: int) -> tuple[list[float], list[float]]:
+    """Return the tick values of a chart's two axes, about as many as given; none when no point is finite."""
+    points = [p for line in chart.lines for p in line.points if is_finite(p)]
+    if not points:
+        return [], []
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    whole = all(x == int(x) for x in xs)
+    return ticks(min(xs), max(xs), most_x, whole), ticks(min(ys), max(ys), most_y)
+
+
+def both_axes(
+    chart: Chart, x_ticks: Sequence[float], y_ticks: Sequence[float], box: tuple[float, float, float, float]
+) -> tuple[Axis, Axis]:
+    """Return the axes that put points and ticks into a box (left, top, right, bottom); y grows upwards."""
+    points = [p for line in chart.lines for p in line.points if is_finite(p)]
+    xs, ys = [*(x for x, _ in points), *x_ticks], [*(y for _, y in points), *y_ticks]
+    left, top, right, bottom = box
+    return Axis(*_span(min(xs), max(xs)), left, right), Axis(*_span(min(ys), max(ys)), bottom, top)
+
+
 def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:
     """Return about `most` round values that cover `low`..`high`; `whole` ones lie within, for counts."""
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
@@ -81,23 +103,24 @@ def _span(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _finite(point: tuple[float, float]) -> bool:
-    return math.isfinite(point[0]) and math.isfinite(point[1])
+def is_finite(point: tuple[float, float]) -> bool:
+    """Return whether a point can be drawn."""
+    return all(math.isfinite(value) and abs(value) < _HUGE for value in point)
 
 
-def _grid(axis: _Axis, values: Sequence[float]) -> list[Markup]:
+def _grid(axis: Axis, values: Sequence[float]) -> list[Markup]:
     parts = []
-    for value, words in zip(values, _alike(values), strict=True):
+    for value, words in zip(values, labels(values), strict=True):
         y = f"{axis.at(value):.1f}"
         parts.append(tag("line", {"class": "grid", "x1": LEFT, "x2": WIDTH - RIGHT, "y1": y, "y2": y}))
         parts.append(tag("text", {"class": "tick end", "x": LEFT - 10, "y": y, "dy": "0.32em"}, text(words)))
     return parts
 
 
-def _bottom(axis: _Axis, values: Sequence[float]) -> list[Markup]:
+def _bottom(axis: Axis, values: Sequence[float]) -> list[Markup]:
     base = HEIGHT - BOTTOM
     parts = [tag("line", {"class": "axis", "x1": LEFT, "x2": WIDTH - RIGHT, "y1": base, "y2": base})]
-    for value, words in zip(values, _alike(values), strict=True):
+    for value, words in zip(values, labels(values), strict=True):
         x = f"{axis.at(value):.1f}"
         parts.append(tag("text", {"class": "tick middle", "x": x, "y": base + 18}, text(words)))
     return parts
@@ -115,11 +138,11 @@ def _labels(chart: Chart) -> list[Markup]:
     ]
 
 
-def _line(line: Line, index: int, x_axis: _Axis, y_axis: _Axis) -> Markup:
+def _line(line: Line, index: int, x_axis: Axis, y_axis: Axis) -> Markup:
     pen, path = "M", []
     dots = []
     for point in line.points:
-        if not _finite(point):
+        if not is_finite(point):
             pen = "M"
             continue
         x, y = f"{x_axis.at(point[0]):.1f}", f"{y_axis.at(point[1]):.1f}"
@@ -139,12 +162,12 @@ def _pen(line: Line, index: int) -> str:
     return f"line c{index % COLOURS}" + (" dashed" if line.dashed else "")
 
 
-def _hints(chart: Chart, axis: _Axis) -> list[Markup]:
+def _hints(chart: Chart, axis: Axis) -> list[Markup]:
     """One invisible strip for each x, whose tooltip reads out all lines there."""
     at: dict[float, list[str]] = {}
     for line in chart.lines:
         for point in line.points:
-            if _finite(point):
+            if is_finite(point):
                 at.setdefault(point[0], []).append(f"{line.name}: {_short(point[1], 5)}")
     places = sorted(at)
     edges = [LEFT, *((axis.at(a) + axis.at(b)) / 2 for a, b in pairwise(places)), WIDTH - RIGHT]
@@ -164,9 +187,13 @@ def _hints(chart: Chart, axis: _Axis) -> list[Markup]:
     ]
 
 
-def _alike(values: Sequence[float]) -> list[str]:
-    """Write ticks with as many decimals as the one that needs most."""
-    digits = max((len(_short(v).partition(".")[2]) for v in values if "e" not in _short(v)), default=0)
+def labels(values: Sequence[float]) -> list[str]:
+    """Write ticks with as many decimals as the one that needs most, and enough to be true to their distance."""
+    plain = [v for v in values if "e" not in _short(v)]
+    step = min((b - a for a, b in pairwise(plain) if b > a), default=math.inf)
+    digits = max((len(_short(v).partition(".")[2]) for v in plain), default=0)
+    while digits < _MOST_DIGITS and any(abs(round(v, digits) - v) > step / 50 for v in plain):
+        digits += 1
     return [_short(v) if "e" in _short(v) else f"{v:,.{digits}f}" for v in values]
 
 
