@@ -62,6 +62,10 @@ class SelectionError(HpsError, ValueError):
     """A rule, threshold or index does not make sense for this pool."""
 
 
+class NoiseError(HpsError, ValueError):
+    """A starting noise does not fit its use, or a noise file cannot be read."""
+
+
 class NothingSelected(SelectionError):
     """No candidate passed, and the chosen policy is to stop."""
 
@@ -72,6 +76,10 @@ class OutputError(HpsError, OSError):
 
 class MemoryExhausted(HpsError):
     """Even the smallest chunk does not fit the device's memory."""
+
+
+class GradientError(HpsError):
+    """Gradients through this model, sampler or decoder are not to be had, or would be wrong."""
 
 
 class Cancelled(HpsError):
