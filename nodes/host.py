@@ -8,7 +8,9 @@ load of something else may move it away again, in part or whole; the host keeps 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -143,10 +145,38 @@ class HostResidency:
         Runs outside inference mode: parameters that were moved inside it could never be differentiated through.
         """
         mm.throw_exception_if_processing_interrupted()
+        load_fully([self.patcher], memory)
         with torch.inference_mode(False):
-            mm.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
             settle(self.loaded.module, self.patcher.load_device)
         return self.patcher.load_device
+
+
+_kept: ContextVar[tuple[Any, ...]] = ContextVar("hps_kept", default=())
+"""Models that must stay loaded whatever else is loaded, see keep_loaded."""
+
+
+@contextmanager
+def keep_loaded(patchers: Iterable[Any]) -> Iterator[None]:
+    """Keep models completely on their device until the end of the block, whatever load_fully loads meanwhile.
+
+    A backward pass needs the weights of its forward pass; without this, loading the scorer may push them out.
+    """
+    token = _kept.set(tuple(dict.fromkeys((*_kept.get(), *patchers))))
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def load_fully(patchers: Iterable[Any], memory: int = 0) -> None:
+    """Put models completely on their devices, with those of keep_loaded, and leave room for `memory` bytes."""
+    wanted = list(dict.fromkeys((*patchers, *_kept.get())))
+    hooks = [(patcher, patcher.current_hooks) for patcher in wanted]
+    with torch.inference_mode(False):
+        mm.load_models_gpu(wanted, memory_required=memory, force_full_load=True)
+        for patcher, current in hooks:
+            if patcher.current_hooks is not current:  # loading takes the weights of a hook out of a loaded model
+                patcher.apply_hooks(hooks=current)
 
 
 def settle(module: torch.nn.Module, device: torch.device) -> None:
