@@ -50,11 +50,11 @@ def optimize_noise(
 
     With k > 1 all are tried without gradients, and the best `starts` of them are optimised one after another,
     `iterations` each. `seconds`, `max_cost` (in `Cost.equivalents`) and `target` (points of the main score) end the run
-    earlier. `cancelled` is asked before every iteration: then the run ends in Cancelled, or with the best so far when
-    `keep_on_cancel`. Memory that runs out after the first image ends the run with the best so far, too; before it,
-    MemoryExhausted. `resume` takes the `state` of an earlier result of the same method, prompt and noises, and goes on
-    to `iterations` in all. Raises ImageError when no starting noise gives a finite image, SelectionError on senseless
-    arguments; other exceptions of the callables pass unchanged.
+    earlier. `cancelled` is asked before every iteration: then, or when a callable raises Cancelled, the run ends in
+    Cancelled, or with the best so far when `keep_on_cancel`. Memory that runs out after the first image ends the run
+    with the best so far, too; before it, MemoryExhausted. `resume` takes the `state` of an earlier result of the same
+    method, prompt and noises, and goes on to `iterations` in all. Raises ImageError when no starting noise gives a
+    finite image, SelectionError on senseless arguments; other exceptions of the callables pass unchanged.
     """
     _check(noises, iterations, starts)
     run = _Run(method, objective, noises.detach().float().cpu(), iterations, min(starts, len(noises)), guards, clock)
@@ -71,6 +71,10 @@ def optimize_noise(
             break
         try:
             stopped = run.advance()
+        except Cancelled:  # noticed in the middle of an image
+            if not (keep_on_cancel and run.has_best):
+                raise
+            stopped = "cancelled"
         except Exception as error:
             if not (isinstance(error, MemoryExhausted) or is_out_of_memory(error)):
                 raise

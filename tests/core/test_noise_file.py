@@ -20,7 +20,8 @@ from hpskit.search.noise_file import NoiseRecord
 
 RECORD = NoiseRecord(
     seed=(1 << 64) - 1, method="geodesic", iterations=20, prompt="a fox \u2713", scorer="hps-v2.1",
-    scorer_version="2.1", start={"hps-v2.1": 27.5}, best={"hps-v2.1": 30.25}, degrees=21.5, model="tiny", vae="v", made_by="hps 0.1.0",
+    scorer_version="2.1",
+    start={"hps-v2.1": 27.5}, best={"hps-v2.1": 30.25}, degrees=21.5, model="tiny", vae="v", made_by="hps 0.1.0",
 )  # fmt: skip
 
 
