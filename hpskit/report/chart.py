@@ -88,7 +88,7 @@ def both_axes(
 def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:
     """Return about `most` round values that cover `low`..`high`; `whole` ones lie within, for counts."""
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
-        low, high = low - 0.5, high + 0.5
+        low, high = _wider(low, high)
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * f for f in (1, 2, 2.5, 5, 10) if power * f >= rough * 0.999)
@@ -100,7 +100,12 @@ def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float
 
 
 def _span(low: float, high: float) -> tuple[float, float]:
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    return (low, high) if high > low else _wider(low, high)
+
+
+def _wider(low: float, high: float) -> tuple[float, float]:
+    half = max(0.5, 1e-6 * abs(low), 1e-6 * abs(high))  # half a unit is lost in the rounding of very large numbers
+    return low - half, high + half
 
 
 def is_finite(point: tuple[float, float]) -> bool:
