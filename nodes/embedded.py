@@ -16,6 +16,7 @@ from ..hpskit.errors import HpsError
 from ..hpskit.images import to_nhwc
 from ..hpskit.paths import models_dir
 from . import host
+from .aliases import alias, outside_inference
 
 SCALE, SHIFT = 1.5305, 0.0609
 """Latent format of Stable Diffusion 3: a LATENT of the host is x / SCALE + SHIFT of what the network sees."""
@@ -106,9 +107,14 @@ class ShapesVae:
     def decode(self, samples: torch.Tensor, **_: Any) -> torch.Tensor:
         """Return the IMAGE batch of latents [n, 16, h, w]: squares of 256 pixels, larger for latents above 32 x 32."""
         with torch.no_grad():
-            latent = (samples.to(self.device, torch.float32) - SHIFT) * SCALE
+            return to_nhwc(self.decode_with_gradients(samples)).to(mm.intermediate_device())
+
+    def decode_with_gradients(self, samples: torch.Tensor) -> torch.Tensor:
+        """Return images [n, 3, H, W] in 0..1 of latents [n, 16, h, w], of the size that decode gives."""
+        with outside_inference():
+            latent = (alias(samples).to(self.device, torch.float32) - SHIFT) * SCALE
             size = max(SMALLEST, self.downscale_ratio * max(samples.shape[-2:]))
-            return to_nhwc(rasterise(latent, size)).to(mm.intermediate_device())
+            return rasterise(latent, size)
 
     def decode_tiled(self, samples: torch.Tensor, **_: Any) -> torch.Tensor:
         """Decode as a whole: a scene has no tiles, and needs little memory."""

@@ -57,20 +57,22 @@ def make_textures(count: int, size: int, seed: int) -> Textures:
 @lru_cache(maxsize=16)
 def _textures(count: int, size: int, seed: int) -> Textures:
     generator = torch.Generator().manual_seed(seed)
-    warp = torch.randn(count, 2, 6, 6, generator=generator)
-    paper = torch.randn(count, 1, 9, 9, generator=generator)
-    grain = torch.randn(count, 3, NATIVE, NATIVE, generator=generator)
-    return Textures(
-        F.interpolate(warp, size=(size, size), mode="bicubic"),
-        F.interpolate(paper, size=(size, size), mode="bicubic"),
-        F.interpolate(grain, size=(size, size), mode="nearest"),
-    )
+    with torch.inference_mode(False):  # kept, and later used where gradients are wanted
+        warp = torch.randn(count, 2, 6, 6, generator=generator)
+        paper = torch.randn(count, 1, 9, 9, generator=generator)
+        grain = torch.randn(count, 3, NATIVE, NATIVE, generator=generator)
+        return Textures(
+            F.interpolate(warp, size=(size, size), mode="bicubic"),
+            F.interpolate(paper, size=(size, size), mode="bicubic"),
+            F.interpolate(grain, size=(size, size), mode="nearest"),
+        )
 
 
 @lru_cache(maxsize=16)
 def _grid(size: int) -> tuple[Tensor, Tensor]:
-    axis = (torch.arange(size) + 0.5) / size * 2 - 1
-    return axis[None, :].expand(size, size).contiguous(), axis[:, None].expand(size, size).contiguous()
+    with torch.inference_mode(False):
+        axis = (torch.arange(size) + 0.5) / size * 2 - 1
+        return axis[None, :].expand(size, size).contiguous(), axis[:, None].expand(size, size).contiguous()
 
 
 def _column(x: Tensor) -> Tensor:

@@ -1,0 +1,35 @@
+"""Checks of gradients through real samplers: finite differences, bit-identity with the stock run, nothing left behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy_inside import pack
+
+
+def _load(name: str) -> Any:
+    path = Path(__file__).with_name(f"{name}.py")
+    if path.stem not in sys.modules:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[path.stem])
+    return sys.modules[path.stem]
+
+
+probe = _load("gradients_probe")
+tiny = probe.tiny
+
+
+def check_euler_at_one_to_four_steps() -> Any:
+    return {f"{kind} {n}": probe.expect(kind, steps=n) for kind in ("sd15", "sd3") for n in (1, 2, 4)}
+
+
+def check_dpmpp_2m_and_lcm() -> Any:
+    runs = (("sd15", "dpmpp_2m", 4), ("sd15", "lcm", 3), ("sd3", "lcm", 2), ("sd15", "dpmpp_2m", 2))
+    return {f"{kind} {name} {n}": probe.expect(kind, steps=n, sampler=name) for kind, name, n in runs}

@@ -1,0 +1,143 @@
+"""What the gradient checks share: a SAMPLER that differentiates a run, compares and reports, and ways to call it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import torch
+from comfy_inside import pack
+
+STEP = 5e-3
+"""Length of a finite difference along the gradient, for noise of norm about 16 to 32."""
+LIMIT = 5e-4
+"""Largest relative error of a gradient against a finite difference, in fp32."""
+
+
+def _load_tiny() -> Any:
+    path = Path(__file__).with_name("best_of_n_tiny.py")
+    if path.stem not in sys.modules:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[path.stem])
+    return sys.modules[path.stem]
+
+
+tiny = _load_tiny()
+
+
+@dataclasses.dataclass
+class Report:
+    """What a probe found."""
+
+    error: float = float("nan")
+    """Relative error of the gradient against a finite difference along it."""
+    identical: bool = False
+    """Whether the differentiable forward pass equals the stock one bit for bit."""
+    gradient: torch.Tensor | None = None
+    saved: int = 0
+    """Bytes that the forward pass stored for the backward pass, without weights."""
+    calls: int = 0
+
+
+class Probe(comfy.samplers.Sampler):
+    """SAMPLER that differentiates another one with respect to the noise, then returns the stock result."""
+
+    def __init__(self, inner: Any, checkpoint: str = "full", step: float = STEP) -> None:
+        self.inner, self.checkpoint, self.step, self.report = inner, checkpoint, step, Report()
+
+    def sample(
+        self, model_wrap: Any, sigmas: Any, extra_args: Any, callback: Any, noise: Any,
+        latent_image: Any = None, denoise_mask: Any = None, disable_pbar: bool = False,
+    ) -> torch.Tensor:  # fmt: skip
+        given = (latent_image, denoise_mask)
+        device = model_wrap.model_patcher.load_device
+        with pack("nodes.lockstep").preserved_random_state(device):
+            stock = self.inner.sample(model_wrap, sigmas, dict(extra_args), None, noise, *given, True)
+        run = pack("nodes.differentiable").differentiable
+        with run(model_wrap, self.inner, sigmas, extra_args, *given, checkpoint=self.checkpoint) as render:
+            self.differentiate(render, noise, stock)
+        return self.inner.sample(model_wrap, sigmas, dict(extra_args), None, noise, *given, True)
+
+    def differentiate(self, render: Any, noise: torch.Tensor, stock: torch.Tensor) -> None:
+        start = noise.clone().requires_grad_(True)
+        with SavedBytes() as saved:
+            samples = render(start)
+        weights = torch.randn(samples.shape, generator=torch.Generator().manual_seed(3))
+        (samples * weights).sum().backward()
+        gradient = start.grad
+        assert gradient is not None and torch.isfinite(gradient).all() and gradient.abs().max() > 0
+        direction = gradient / gradient.norm()
+        with torch.no_grad():
+            ahead, behind = (
+                (render(noise.clone() + sign * self.step * direction) * weights).sum(dtype=torch.float64)
+                for sign in (1, -1)
+            )
+        measured, exact = float((ahead - behind) / (2 * self.step)), float(gradient.norm())
+        same = torch.equal(samples.detach(), stock)
+        self.report = Report(abs(measured - exact) / abs(exact), same, gradient, saved.bytes, render.calls.count)
+
+
+class SavedBytes:
+    """Counts the bytes of distinct memory that autograd stores, parameters left out."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+
+    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            self._seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def __enter__(self) -> SavedBytes:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._hooks.__exit__(*exception)
+
+    @property
+    def bytes(self) -> int:
+        return sum(self._seen.values())
+
+
+def probe(
+    kind: str, *, model: Any = None, positive: Any = None, negative: Any = None, sampler: Any = "euler",
+    steps: int = 2, cfg: float = 2.0, checkpoint: str = "full", given: Any = None, denoise: float = 1.0,
+    step: float = STEP, scheduler: str = "normal", seed: int = 1,
+) -> Report:  # fmt: skip
+    """Differentiate a run as SamplerCustomAdvanced would make it, inside inference mode as in a graph."""
+    model = tiny.models(kind)[0] if model is None else model
+    inner = comfy.samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler
+    probing = Probe(inner, checkpoint, step)
+    given = tiny.latent(kind) if given is None else given
+    with torch.inference_mode():
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(positive or tiny.conditioning(kind, 1), negative or tiny.conditioning(kind, 2))
+        guider.set_cfg(cfg)
+        total = int(steps / denoise)
+        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, total)
+        latent = given["samples"].clone()
+        noise = comfy.sample.prepare_noise(latent, seed)
+        guider.sample(
+            noise, latent, probing, sigmas[-(steps + 1) :], denoise_mask=given.get("noise_mask"),
+            disable_pbar=True, seed=seed,
+        )  # fmt: skip
+    return probing.report
+
+
+def expect(kind: str, *, limit: float = LIMIT, identical: bool = True, **settings: Any) -> dict[str, Any]:
+    """Probe a run; fail unless the gradient is right and the forward pass is the stock one."""
+    report = probe(kind, **settings)
+    figures = {"error": report.error, "identical": report.identical, "saved": report.saved, "calls": report.calls}
+    assert report.error < limit, (settings, figures)
+    assert report.identical or not identical, (settings, figures)
+    return figures
