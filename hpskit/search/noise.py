@@ -20,7 +20,8 @@ PERMUTATIONS = 20
 
 def norms(x: Tensor) -> Tensor:
     """Return the Euclidean norm of every row, [n]."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)
+    result: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return result
 
 
 def unit(x: Tensor) -> Tensor:

@@ -237,15 +237,15 @@ class Objective:
             grads = self._grads(x, values, separate)
         if self.judge is self.decode:
             self.cost += Cost(rewards=len(values))
-            return Gradient(self._summed(noise, latent, image, [float(value) for value in values]), grads)
+            return Gradient(self._summed(noise, latent, image, [float(value.detach()) for value in values]), grads)
         with torch.no_grad():
             return Gradient(self._judged(noise, latent, self._second_look(latent.detach())), grads)
 
     def _grads(self, x: Tensor, values: Sequence[Tensor], separate: bool) -> tuple[Tensor, ...]:
         device = values[0].device
         losses = [-term.per_point * value.to(device) for term, value in zip(self.terms, values, strict=True)]
-        self.cost += Cost(backwards=self.nfe)
         wanted = losses if separate else [torch.stack(losses).sum()]
+        self.cost += Cost(backwards=self.nfe * len(wanted))
         made = []
         for position, loss in enumerate(wanted):
             more = position + 1 < len(wanted)

@@ -27,7 +27,8 @@ _SMALL = 1e-6
 
 def clipped(grad: Tensor, most: float) -> Tensor:
     """Return the gradient with its norm cut to `most`, by the rule of torch's clip_grad_norm_."""
-    return grad * min(1.0, most / (float(grad.norm()) + _SMALL))
+    size: Tensor = torch.linalg.vector_norm(grad)
+    return grad * (most / (size + _SMALL)).clamp(max=1.0)
 
 
 def norm_gradient(noise: Tensor) -> Tensor:
