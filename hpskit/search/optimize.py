@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import Cancelled, ImageError, MemoryExhausted, SelectionError
-from . import noise as sphere
-from .guards import Guards, Monitor
+from ..errors import Cancelled, MemoryExhausted, SelectionError
+from .guards import Guards
 from .making import looks_out_of_memory
 from .memory import process_peak
-from .method import Method, Step
-from .objective import Cost, Evaluation, Objective
-from .trace import NoiseSearch, Point, Stopped, Update
-
-HOPELESS = 3
-"""So many iterations in a row without a finite image or gradient end the run."""
+from .method import Method
+from .objective import Objective
+from .run import Run
+from .trace import NoiseSearch, Stopped, Update
 
 
 def optimize_noise(
@@ -57,7 +53,7 @@ def optimize_noise(
     finite image, SelectionError on senseless arguments; other exceptions of the callables pass unchanged.
     """
     _check(noises, iterations, starts)
-    run = _Run(method, objective, noises.detach().float().cpu(), iterations, min(starts, len(noises)), guards, clock)
+    run = Run(method, objective, noises.detach().float().cpu(), iterations, min(starts, len(noises)), guards, clock)
     run.limits, run.on_progress = (seconds, max_cost, target), on_progress
     run.peak = peak_memory or process_peak
     if resume is not None:
@@ -89,266 +85,3 @@ def _check(noises: Tensor, iterations: int, starts: int) -> None:
         raise SelectionError(f"The starting noise has shape {list(noises.shape)}; expected finite [k, ...] with k > 0.")
     if iterations < 1 or starts < 1:
         raise SelectionError(f"iterations is {iterations} and starts is {starts}; both must be at least 1.")
-
-
-class _Run:
-    """A run in the making. `advance` does one unit of work: a screened candidate or one iteration."""
-
-    limits: tuple[float | None, float | None, float | None]
-    on_progress: Callable[[Update], None] | None
-    peak: Callable[[], int | None]
-
-    def __init__(
-        self,
-        method: Method,
-        objective: Objective,
-        noises: Tensor,
-        iterations: int,
-        starts: int,
-        guards: Guards | None,
-        clock: Callable[[], float],
-    ) -> None:
-        self.method, self.objective, self.noises = method, objective, noises
-        self.iterations, self.starts, self.clock = iterations, starts, clock
-        self.monitor = Monitor(guards or Guards(), objective.prompt, objective.spread)
-        self.began, self.before = clock(), 0.0
-        self.screening = len(noises) > 1 or not method.uses_gradients
-        self.pool: list[Evaluation] = []
-        self.climb, self.iteration, self.in_a_row, self.skipped = 0, 0, 0, 0
-        self.first: Evaluation | None = None
-        self.parents: list[Evaluation] = []
-        self.origin: Evaluation | None = None
-        self.best: Evaluation | None = None
-        self.parent: Evaluation | None = None
-        self.images = 0
-        self.curve: list[Point] = []
-        self.begun = False
-
-    # --- one unit of work ---
-
-    @property
-    def has_best(self) -> bool:
-        """Whether there is a usable image to return."""
-        return self.best is not None
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of this and the resumed run."""
-        return self.before + self.clock() - self.began
-
-    def advance(self) -> Stopped | None:
-        """Do one unit of work; return why to stop, or None."""
-        if self.screening:
-            return self._screen()
-        if not self.begun:
-            self._begin()
-        return self._iterate()
-
-    def _screen(self) -> Stopped | None:
-        done = len(self.pool)
-        made = self.objective.evaluate(self.noises[done : done + self.objective.chunk])
-        for evaluation in made:
-            self.pool.append(evaluation)
-            self._take(evaluation, evaluation)
-            self._report("screen", len(self.pool), Step((evaluation,), evaluation), evaluation)
-        if len(self.pool) < len(self.noises):
-            return self._limit()
-        self.screening = False
-        self.first = self.pool[0]
-        usable = sorted((item for item in self.pool if item.usable), key=lambda item: item.loss)
-        if not usable:
-            raise ImageError(_NOT_FINITE.format(len(self.pool)))
-        self.parents = usable
-        self.monitor.begin(self.pool)
-        return self._limit()
-
-    def _begin(self) -> None:
-        """Start the method at the next of the chosen noises."""
-        if self.parents:
-            self.origin = self.parents[self.climb]
-            self.method.begin(self.origin.noise, self.parents, self.iterations)
-            self._look_at(self.best or self.origin, 0)
-        else:
-            self.origin = None
-            self.method.begin(self.noises[:1], (), self.iterations)
-        self.begun, self.iteration, self.in_a_row = True, 0, 0
-
-    def _iterate(self) -> Stopped | None:
-        last = self.iteration + 1 == self.iterations
-        step = self.method.step(self.objective, last)
-        self.iteration += 1
-        self._origin_of(step)
-        for evaluation in step.evaluations:
-            self._take(evaluation, self.origin or evaluation)
-        self.in_a_row = self.in_a_row + 1 if step.skipped else 0
-        self.skipped += step.skipped
-        seen = self.best if self.best is not None and self.monitor.due(self.iteration) else None
-        held_out = self._look_at(seen, self.iteration) if seen is not None else None
-        self._report("optimize", self.iteration, step, self.origin, held_out)
-        return self._after(step, last)
-
-    def _origin_of(self, step: Step) -> None:
-        """Without screening, the first iterate of a gradient method is the start."""
-        if self.origin is None and step.current is not None:
-            self.origin = step.current
-            self.first = self.first or step.current
-            if step.current.usable:
-                self.monitor.begin([step.current])
-                self._look_at(step.current, 0)
-
-    def _take(self, evaluation: Evaluation, parent: Evaluation) -> None:
-        self.images += 1
-        if evaluation.usable and (self.best is None or evaluation.loss < self.best.loss):
-            self.best, self.parent = evaluation, parent
-
-    def _look_at(self, best: Evaluation, iteration: int) -> float | None:
-        return self.monitor.check(best, iteration).held_out if self.monitor.guards.held_out is not None else None
-
-    # --- when to stop ---
-
-    def _after(self, step: Step, last: bool) -> Stopped | None:
-        if self.in_a_row >= HOPELESS:
-            if self.best is None:
-                raise ImageError(_NOT_FINITE.format(HOPELESS))
-            return "unusable"
-        if self.monitor.due(self.iteration) and self.monitor.should_stop():
-            return "held-out"
-        if last or step.finished:
-            if self.climb + 1 >= min(self.starts, len(self.parents) or 1):
-                return "stagnation" if step.finished else "iterations"
-            self.climb, self.begun = self.climb + 1, False
-        return self._limit()
-
-    def _limit(self) -> Stopped | None:
-        seconds, cost, target = self.limits
-        if self.best is None:
-            return None
-        if target is not None and self.best.scores[self.objective.main] >= target:
-            return "target"
-        if seconds is not None and self.seconds >= seconds:
-            return "time"
-        if cost is not None and self.objective.cost.equivalents >= cost:
-            return "cost"
-        return None
-
-    # --- telling ---
-
-    def _report(
-        self, phase: Any, iteration: int, step: Step, origin: Evaluation | None, held_out: float | None = None
-    ) -> None:
-        best, at = self.best, step.current or self.best
-        if at is None:
-            return
-        point = Point(
-            phase=phase,
-            start=self.climb,
-            iteration=iteration,
-            images=self.images,
-            equivalents=self.objective.cost.equivalents,
-            seconds=self.seconds,
-            loss=at.loss,
-            scores=at.scores,
-            best_loss=(best or at).loss,
-            best_scores=(best or at).scores,
-            angle=float(sphere.angle(at.noise, (origin or at).noise)[0]),
-            norm=float(at.noise.norm()) / at.noise.numel() ** 0.5,
-            grad_norm=step.grad_norm,
-            held_out=held_out,
-            skipped=step.skipped,
-        )
-        self.curve.append(point)
-        if self.on_progress is not None and best is not None:
-            self.on_progress(Update(self._done(), point, best, step.current))
-
-    def _done(self) -> float:
-        """Share of the work, an iteration with gradients counted as three images."""
-        each = 3 if self.method.uses_gradients else 1
-        screened = len(self.noises) if self.parents or self.screening else 0
-        total = screened + each * self.starts * self.iterations
-        made = len(self.pool) + each * (self.climb * self.iterations + self.iteration)
-        return min(1.0, made / max(1, total))
-
-    def result(self, stopped: Stopped) -> NoiseSearch:
-        """Choose between the most reward and the safest, and describe."""
-        if self.best is None:
-            raise ImageError(_NOT_FINITE.format(self.images))
-        start, state = self.first or self.best, self.state()
-        watched = self.monitor.guards.held_out is not None
-        if watched:
-            self._look_at(start, 0)
-            self._look_at(self.best, self.iteration)
-        chosen = self.monitor.safest() or self.best
-        seen = {"start": start, "best": self.best, "chosen": chosen}
-        held = {name: self._look_at(item, self.iteration) for name, item in seen.items()} if watched else {}
-        return NoiseSearch(
-            method=self.method.name,
-            start=start,
-            parent=self.parent or start,
-            best=self.best,
-            chosen=chosen,
-            held_out=held,
-            curve=tuple(self.curve),
-            stopped=stopped,
-            cost=self.objective.cost,
-            seconds=self.seconds,
-            peak_memory=self.peak(),
-            skipped=self.skipped,
-            warnings=self._warnings(chosen),
-            state=state,
-        )
-
-    def _warnings(self, chosen: Evaluation) -> tuple[str, ...]:
-        found = list(self.monitor.warnings(chosen))
-        if self.skipped:
-            found.append(f"{self.skipped} iterations gave no finite image or gradient and were skipped.")
-        health = sphere.health(chosen.noise)
-        if health.verdict != "green":
-            found.append(f"The noise no longer looks random ({health.verdict}): {health.words}.")
-        return tuple(found)
-
-    # --- putting away ---
-
-    _PLAIN = ("climb", "iteration", "in_a_row", "skipped", "images", "begun", "screening")
-    _KEPT = ("first", "origin", "best", "parent")
-
-    def state(self) -> dict[str, Any]:
-        """Return everything that `restore` needs: plain values, tensors, evaluations."""
-        kept: dict[str, Any] = {name: getattr(self, name) for name in (*self._PLAIN, *self._KEPT)}
-        return kept | {
-            "method_name": self.method.name,
-            "prompt": self.objective.prompt,
-            "noises": self.noises,
-            "method": self.method.state() if self.begun else {},
-            "pool": list(self.pool),
-            "parents": list(self.parents),
-            "monitor": self.monitor.state(),
-            "curve": [asdict(point) for point in self.curve],
-            "cost": asdict(self.objective.cost),
-            "seconds": self.seconds,
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where a state was taken; raises SelectionError when it belongs to something else."""
-        if state["method_name"] != self.method.name or state["prompt"] != self.objective.prompt:
-            raise SelectionError(
-                f'The saved state is of the method "{state["method_name"]}" and the prompt "{state["prompt"]}"; '
-                "go on with the same ones, or start anew."
-            )
-        if state["noises"].shape != self.noises.shape or not torch.equal(state["noises"], self.noises):
-            raise SelectionError("The saved state began from other noises; use the same seed, size and screening.")
-        for name in (*self._PLAIN, *self._KEPT, "pool", "parents"):
-            setattr(self, name, state[name])
-        self.monitor.restore(state["monitor"])
-        self.curve = [Point(**row) for row in state["curve"]]
-        self.objective.cost = Cost(**state["cost"])
-        self.before = state["seconds"]
-        if self.begun and state["method"]:
-            at = self.origin.noise if self.origin is not None else self.noises[:1]
-            self.method.begin(at, self.parents, self.iterations)
-            self.method.restore(state["method"])
-
-
-_NOT_FINITE = (
-    "None of the first {} images is finite: pixels or scores are NaN or infinite. Half precision often makes them: "
-    "decode with a VAE in float32 or bfloat16, or load the scorer in float32."
-)
