@@ -194,7 +194,7 @@ def main() -> None:
     print(table(study, tuning_grid() if chosen.tune else REPORT))
 
 
-REPORT = (Setting(0.05), Setting(0.1), Setting(0.1, 2), Setting(0.2), Setting(0.4))
+REPORT = (Setting(0.05), Setting(0.1), Setting(0.2), Setting(0.1, 2), Setting(0.1, 4, max_nudge=0.3))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ Reward = Callable[[Tensor], Tensor]
 _TINY = 1e-12
 _ROUNDING = 1e-4
 """Relative difference below which two noise levels are the same one."""
+_SCALE = 256.0
+"""Factor on the reward in the backward pass: decoders in half precision would round small gradients to zero."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +208,8 @@ def _measure(reward: Reward, point: Tensor, slope: bool) -> tuple[Tensor, Tensor
         value = reward(x)
         if not value.requires_grad:
             raise HpsError("The reward gives no gradient with respect to the latent, so it cannot guide the sampling.")
-        (gradient,) = torch.autograd.grad(value.sum(), x)
-    return value.detach().float().to(point.device), gradient.detach()
+        (gradient,) = torch.autograd.grad(_SCALE * value.sum(), x)
+    return value.detach().float().to(point.device), gradient.detach() / _SCALE
 
 
 def _finite(value: Tensor, slope: Tensor) -> Tensor:
