@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -26,6 +30,7 @@ from hpskit.search.steering import (
     uncertainty,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (4, 6, 6)
 
 
@@ -270,3 +275,38 @@ def test_guided_sampling_of_the_miniature_scores_higher_and_repeats() -> None:
         gain = reward(guided) - reward(plain)
     assert float(gain.mean()) > 0.5
     assert torch.equal(guided, sampled(Steering()))
+
+
+# --- the study --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study() -> ModuleType:
+    pytest.importorskip("scipy")
+    spec = importlib.util.spec_from_file_location("reward_guidance", ROOT / "benchmarks" / "reward_guidance.py")
+    assert spec is not None and spec.loader is not None
+    module, before = importlib.util.module_from_spec(spec), list(sys.path)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
+
+
+def test_the_study_without_guidance_is_the_generator_itself(study: ModuleType) -> None:
+    generator = load_generator()
+    job = study.task(3, 4, 1, generator)
+    reward = reward_of(lambda z: generator.decode(z, 64), FakeScorer(), "x")
+    with torch.no_grad():
+        want = generator.sample(job.prompts, job.noise, study.STEPS, 2.0)
+    assert torch.allclose(study.sample(generator, job, 2.0, None, reward), want, atol=1e-4)
+    off = study.Setting(0.0)
+    for multistep in (False, True):
+        pair = (study.sample(generator, job, 2.0, setting, reward, multistep) for setting in (None, off))
+        assert torch.equal(next(pair), next(pair))
+
+
+def test_the_study_counts_prompts_not_pictures(study: ModuleType) -> None:
+    assert study.by_prompt([1.0, 2.0, 3.0, 4.0], 2) == [2.0, 3.0]
+    low, high = study.interval([0.0, 1.0] * 50)
+    assert 0.35 < low < 0.45 and 0.55 < high < 0.65
+    assert study.TUNING != study.REPORTED
