@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 def node_table() -> str:
     """Return one row a node: display name, id and what it does."""
     rows = ["| node | id | what it does |", "|---|---|---|"]
-    for theme in ("load", "score", "select", "best_of_n", "save", "embedded", "steer"):
+    for theme in ("load", "score", "select", "best_of_n", "optimize_noise", "noise", "save", "embedded", "steer"):
         tree = ast.parse((ROOT / "nodes" / f"{theme}.py").read_text(encoding="utf-8"))
         for call in ast.walk(tree):
             fields = _literals(call) if isinstance(call, ast.Call) else {}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import best_of_n, embedded, host, load, save, score, select, steer
+from . import best_of_n, embedded, host, load, noise, optimize_noise, save, score, select, steer
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     *load.NODES,
     *score.NODES,
     *select.NODES,
     *best_of_n.NODES,
+    *optimize_noise.NODES,
+    *noise.NODES,
     *save.NODES,
     *embedded.NODES,
     *steer.NODES,
