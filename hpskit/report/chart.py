@@ -44,7 +44,7 @@ def draw(chart: Chart) -> Markup:
         *_grid(y_axis, y_ticks),
         *_bottom(x_axis, x_ticks),
         *_labels(chart),
-        *(_line(line, i, x_axis, y_axis) for i, line in enumerate(chart.lines)),
+        *(_line(chart.lines[i], i, x_axis, y_axis) for i in reversed(range(len(chart.lines)))),  # the first on top
         *_hints(chart, x_axis),
     ]
     name = f"{chart.title or chart.y_label}: {chart.y_label} against {chart.x_label}"
@@ -86,7 +86,7 @@ def both_axes(
 
 
 def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:
-    """Return about `most` round values that cover `low`..`high`; `whole` ones lie within, for counts."""
+    """Return about `most` round values that cover `low`..`high`; `whole` ones lie within and begin at `low`."""
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
         low, high = _wider(low, high)
     rough = (high - low) / most
@@ -94,7 +94,9 @@ def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float
     step = next(power * f for f in (1, 2, 2.5, 5, 10) if power * f >= rough * 0.999)
     if whole:
         first, last, gap = math.ceil(low), math.floor(high), max(1, math.ceil(step))
-        return [float(value) for value in range(first, last + 1, gap)] or [low]
+        round_ones = range((first // gap + 1) * gap, last + 1, gap)
+        found = [float(value) for value in round_ones if value - first >= gap / 2]
+        return [float(first), *found] if first <= last else [low]
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
 
@@ -203,4 +205,4 @@ def labels(values: Sequence[float]) -> list[str]:
 
 
 def _short(value: float, digits: int = 4) -> str:
-    return f"{value:.{digits}g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"

@@ -135,7 +135,7 @@ class _Plot:
         pen.stroke([(left, y_axis.start), (right, y_axis.start)], self.palette.faint, hair)
         for x, y, index in ((x, y, k) for k, (x, y, _) in enumerate(self.keys)):
             self._line(pen, [[(x, y), (x + 28 * self.unit, y)]], index, dots=False)
-        for index, line in enumerate(self.chart.lines):
+        for index, line in reversed(list(enumerate(self.chart.lines))):  # the first on top
             dots = not line.dashed and len(line.points) <= _DOTTED
             self._line(pen, list(_pieces(line, x_axis, y_axis)), index, dots)
 

@@ -77,6 +77,12 @@ def test_each_line_has_its_own_colour_and_five_make_a_round() -> None:
     assert np.ptp(both) > 200, "the first and the sixth line share a colour"
 
 
+def test_the_first_line_lies_on_top() -> None:
+    picture = drawn(Line("a", RISING), Line("b", RISING))
+    assert len(rows(picture, plot.LIGHT.lines[0])) > 800
+    assert not rows(picture, plot.LIGHT.lines[1])[60:]
+
+
 def test_dashes_have_gaps_and_solid_lines_none() -> None:
     flat = [(0.0, 1.0), (1.0, 1.0)]
     solid, dashed = (drawn(Line("a", flat, dashed=d)) for d in (False, True))
@@ -114,7 +120,7 @@ def test_long_words_stay_inside() -> None:
     frame = np.ones((320, 640), bool)
     frame[3:-3, 3:-3] = False
     assert (np.asarray(picture)[frame] == 255).all()
-    assert len(rows(picture, plot.LIGHT.lines[3])) > 300, "the words leave room for the lines"
+    assert len(rows(picture, plot.LIGHT.lines[0])) > 300, "the words leave room for the lines"
 
 
 def test_many_lines_do_not_push_the_plot_away() -> None:

@@ -297,7 +297,7 @@ def test_a_chart_draws_every_point_to_scale():
     elements = drawn(
         Line("best", [(n, 20 + n) for n in range(1, 9)]), Line("expected", ((1, 21), (8, 28)), dashed=True)
     )
-    solid, dashed = elements.all("path")
+    dashed, solid = elements.all("path")  # the first line lies on top
     assert solid["class"] == "line c0" and dashed["class"] == "line c1 dashed"
     places = points(solid["d"])
     assert len(places) == 8 and len(elements.all("circle")) == 8
