@@ -34,6 +34,9 @@ FOLDER = "reward_models"
 EXTENSIONS = {".safetensors", ".pt", ".pth", ".bin", ".ckpt"}
 TINY = "hps-tiny-shapes"
 TINY_CHOICE = "hps-tiny-shapes (miniature for trials: judges coloured shapes only)"
+JUDGE_CHOICE = "hps-tiny-judge (second miniature for trials: to hold out)"
+MINIATURES = {JUDGE_CHOICE: "hps-tiny-judge", TINY_CHOICE: TINY}
+"""What a loader calls the scorers that know coloured shapes only, with their ids."""
 SMALL = 50_000_000
 """Networks with fewer parameters gain nothing from half precision."""
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -75,10 +78,10 @@ def reward_files() -> list[str]:
 
 
 def scorer_choices() -> list[str]:
-    """Return what a loader offers: the known scorers, files that belong to none of them, and last the miniature."""
-    known = [name for name in scorers.available_scorers() if name != TINY]
+    """Return what a loader offers: the known scorers, files that belong to none of them, and last the miniatures."""
+    known = [name for name in scorers.available_scorers() if name not in MINIATURES.values()]
     other = [name for name in reward_files() if by_filename(Path(name).name) is None]
-    return [*known, *other, TINY_CHOICE]
+    return [*known, *other, *MINIATURES]
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------
@@ -86,7 +89,7 @@ def scorer_choices() -> list[str]:
 
 def locate(choice: str, backbone: str | None = None) -> dict[str, Any]:
     """Return {"card", "path", "backbone"} of a choice; raises CheckpointMissing with what to do."""
-    name = TINY if choice == TINY_CHOICE else choice
+    name = MINIATURES.get(choice, choice)
     explicit = _file(backbone) if backbone else None
     if name in load_cards():
         found = weights.find(name, reward_folders())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..hpskit.types import Scores
-from .host import TINY
+from .host import MINIATURES
 from .types import ScoreTable
 
 _WIDTH = 8
@@ -61,8 +61,8 @@ def warnings(table: ScoreTable) -> list[str]:
     if cut:
         longest = max(text.tokens for text in scores.texts)
         notes.append(f"{cut} of {len(scores.texts)} prompts are too long ({longest} tokens); the end was not read.")
-    if TINY in {part.info.id for _, part in members(scores)}:
-        notes.append(f"{TINY} is a miniature for trials; on anything but its own shapes its scores mean nothing.")
+    for name in sorted({part.info.id for _, part in members(scores)} & set(MINIATURES.values())):
+        notes.append(f"{name} is a miniature for trials; on anything but its own shapes its scores mean nothing.")
     return notes
 
 

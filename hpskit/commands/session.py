@@ -18,7 +18,7 @@ from .inputs import Failure, Job, jobs
 from .state import State
 
 NO_COMPARISON: Final = "Scores of different prompts do not compare"
-_MINIATURE: Final = "hps-tiny-shapes"
+_MINIATURES: Final = ("hps-tiny-judge", "hps-tiny-shapes")
 _LISTED: Final = 5
 
 
@@ -152,8 +152,8 @@ def closing_notes(outcome: Outcome, raw: bool) -> None:
         console.note(f'The prompt "{console.shorten(prompt, 60)}" is longer than 77 tokens; its end was not read.')
     if len(cut) > _LISTED:
         console.note(f"... and so are {len(cut) - _LISTED} more.")
-    if _MINIATURE in outcome.infos:
-        console.note(f"{_MINIATURE} is a miniature: it judges coloured shapes only, never art or photographs.")
+    for name in (name for name in _MINIATURES if name in outcome.infos):
+        console.note(f"{name} is a miniature: it judges coloured shapes only, never art or photographs.")
     if outcome.failures:
         console.note(f"{console.count(len(outcome.failures), 'image')} failed, {len(outcome.results)} scored.")
 

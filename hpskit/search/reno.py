@@ -124,14 +124,15 @@ class Geodesic:
 
     The velocity is carried along to each new tangent space. A step turns the noise by lr * |v| / |e|, at most `turn`
     radians, and the turn shrinks to nothing over the run (cosine). When the loss has risen twice running, the steps
-    are halved.
+    are halved. The rate is four times ReNO's: the decay and the limit on the turn allow it, and it found more
+    (docs/noise_optimisation.md).
     """
 
     uses_gradients = True
 
     def __init__(
         self,
-        lr: float = 5.0,
+        lr: float = 20.0,
         *,
         turn: float = 0.05,
         momentum: float = 0.9,

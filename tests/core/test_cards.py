@@ -13,6 +13,7 @@ from hpskit.types import MODES
 
 IDS = {
     "hps-v2.1", "hps-v2.0", "pickscore-v1", "clip-vit-h-14", "clip-vit-l-14", "aesthetic-v2", "hps-tiny-shapes",
+    "hps-tiny-judge",
 }  # fmt: skip
 
 
