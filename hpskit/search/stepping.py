@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import HpsError
 from ..types import Denoiser
 from .objective import Render
+from .randomness import stream
 
 Family = Literal["eps", "flow"]
 FAMILIES: tuple[Family, ...] = ("eps", "flow")
@@ -135,7 +136,7 @@ def render_from(
     trajectory = Trajectory(denoiser, tuple(float(sigma) for sigma in sigmas), family, eta, latent)
 
     def render(noise: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
+        generator = stream(seed, "steps")
         x = trajectory.start(noise)
         for index in range(trajectory.steps):
             if on_step is not None:

@@ -187,6 +187,18 @@ def test_the_seed_decides_the_inner_noise() -> None:
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+def test_the_inner_noise_is_not_the_starting_noise_of_the_same_seed() -> None:
+    seen: list[Tensor] = []
+
+    def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    start = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(3))
+    render_from(denoiser, [1.0, 0.5, 0.0], "flow", 1.0, seed=3)(start)
+    assert abs(float((seen[1] * start).mean() / start.std() / seen[1].std())) < 0.1
+
+
 def test_image_to_image_starts_from_the_latent_and_can_be_stopped() -> None:
     class Stop(Exception):
         pass
