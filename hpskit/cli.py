@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from . import __version__
-from .commands import console
+from .commands import console, noise_options
+from .commands.numbers import positive
 from .errors import Cancelled, HpsError
 from .types import MODES
 
@@ -82,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     _add_rank(commands)
     _add_pick(commands)
     _add_best_of(commands)
+    _add_optimize(commands)
     _add_demo(commands)
     _add_models(commands)
     return top
@@ -150,15 +152,8 @@ def _add_output(command: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--resume", metavar="FILE", help="remember results in this file and skip unchanged images next time"
     )
-    run.add_argument("--batch", type=_positive, default=8, metavar="N", help="images scored at once; default: 8")
-    run.add_argument("--threads", type=_positive, metavar="N", help="decode threads; default: one per core, at most 8")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    run.add_argument("--batch", type=positive, default=8, metavar="N", help="images scored at once; default: 8")
+    run.add_argument("--threads", type=positive, metavar="N", help="decode threads; default: one per core, at most 8")
 
 
 def _add_score(commands: Any) -> None:
@@ -208,19 +203,28 @@ def _add_best_of(commands: Any) -> None:
     )
     made = _command(commands, "best-of", "best_of", "Make N images from one prompt and keep the best.", details)
     made.add_argument("prompt", metavar="PROMPT", help='such as "a red heart above a blue star, cartoon"')
-    made.add_argument("-n", type=_positive, default=16, metavar="N", help="candidates; default: 16")
-    made.add_argument("-k", "--keep", type=_positive, default=1, metavar="K", help="images to keep; default: 1")
+    made.add_argument("-n", type=positive, default=16, metavar="N", help="candidates; default: 16")
+    made.add_argument("-k", "--keep", type=positive, default=1, metavar="K", help="images to keep; default: 1")
     made.add_argument("--seed", type=int, default=0, help="seed of the first candidate; default: 0")
     made.add_argument("--stop-gain", type=float, metavar="G", help="stop when one more image is expected to gain less")
     made.add_argument("--target", type=float, metavar="S", help="stop at the first image with this score")
-    made.add_argument("--size", type=_positive, default=256, metavar="PX", help="side of the pictures; default: 256")
+    made.add_argument("--size", type=positive, default=256, metavar="PX", help="side of the pictures; default: 256")
     made.add_argument("--out", metavar="DIR", default="hps-best-of", help="folder, made new; default: hps-best-of")
+
+
+def _add_optimize(commands: Any) -> None:
+    details = (
+        "Runs on the embedded miniature models, which know coloured shapes only; writes pictures, the noise and an "
+        "HTML report that also shows best of N at the same cost."
+    )
+    summary = "Change the starting noise of a picture so that its score rises."
+    noise_options.add(_command(commands, "optimize", "optimize", summary, details))
 
 
 def _add_demo(commands: Any) -> None:
     details = "Runs on the embedded miniature models, which know coloured shapes only; no download, under a minute."
     made = _command(commands, "demo", "demo", "Show best of N on a few prompts and write an HTML report.", details)
-    made.add_argument("-n", type=_positive, default=16, metavar="N", help="candidates a prompt; default: 16")
+    made.add_argument("-n", type=positive, default=16, metavar="N", help="candidates a prompt; default: 16")
     made.add_argument("--seed", type=int, default=0, help="seed of the first candidate; default: 0")
     made.add_argument("--out", metavar="DIR", default="hps-demo", help="folder, made new; default: hps-demo")
     made.add_argument("--open", action="store_true", help="open the report in the browser")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,10 +16,11 @@ from ..images import to_pil
 from ..report import Column, Facts, Gallery, Line, Note, Picture, Table
 from ..scorers import load_scorer
 from ..search import BestOfN, Progress, StopRule, best_of_n
-from ..types import Scorer, ScorerInfo
+from ..types import Scorer, ScorerInfo, Scores
 from . import console
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from ..embedded import Generator
@@ -68,9 +69,12 @@ def search(
     *,
     keep: int = 1,
     size: int = 256,
+    steps: int = 6,
+    cfg: float = 2.0,
     stop: StopRule | None = None,
     bar: console.Progress | None = None,
     before: int = 0,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Search:
     """Make and score one candidate per seed; `bar` shows `before` plus those done."""
     import torch
@@ -79,7 +83,7 @@ def search(
     thumbnails: dict[int, Image] = {}
 
     def sample(chunk: Sequence[int]) -> torch.Tensor:
-        return generator.sample(conditioning, generator.noise(chunk))
+        return generator.sample(conditioning, generator.noise(chunk), steps, cfg)
 
     def show(progress: Progress) -> None:
         for candidate in progress.candidates:
@@ -99,6 +103,7 @@ def search(
             keep=keep,
             stop=stop,
             on_progress=show,
+            cancelled=cancelled,
         )
     return Search(prompt, found, thumbnails, conditioning.unknown_words)
 
@@ -113,13 +118,17 @@ def save(folder: Path, name: str, made: Search, index: int) -> Path:
     candidate = made.result.candidates[index]
     if candidate.image is None:
         raise OutputError(f"Candidate {index} was not kept, so it has no picture to save.")
-    stream = io.BytesIO()
-    to_pil(candidate.image[0]).save(stream, "PNG")
     rank, pool = made.result.ranking.rank[index], len(made.result.candidates)
     extra: dict[str, Any] = {"seed": candidate.seed, "rank": rank, "pool": pool, "generator": GENERATOR}
-    path = folder / name
+    return write_png(folder / name, candidate.image, made.result.scores, index, **extra)
+
+
+def write_png(path: Path, image: torch.Tensor, scores: Scores, index: int, **extra: Any) -> Path:
+    """Write an image [1, 3, H, W] as PNG with the record of its score and `extra`, and return the path."""
+    stream = io.BytesIO()
+    to_pil(image[0]).save(stream, "PNG")
     try:
-        path.write_bytes(stamp.stamped(stream.getvalue(), stamp.record(made.result.scores, index, **extra)))
+        path.write_bytes(stamp.stamped(stream.getvalue(), stamp.record(scores, index, **extra)))
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another --out.") from error
     return path
