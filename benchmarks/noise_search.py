@@ -177,7 +177,7 @@ def tables(path: Path) -> Iterator[str]:
     by_plan = {name: [row for row in rows if row["plan"] == name] for name in names}
     base = {row["prompt"]: row["budgets"] for row in by_plan["best of N"]}
     yield f"{len(base)} prompts, {STEPS} steps, guidance {CFG:g}; means with 95 % bootstrap intervals over prompts.\n"
-    yield "| N | score | all right | alignment | fidelity | held-out score |\n|---|---|---|---|---|---|"
+    yield "| N | score | all right | alignment | fidelity |\n|---|---|---|---|---|"
     for budget in BUDGETS:
         seen = [_at(found, budget) for found in base.values()]
         yield f"| {budget} | {_cells(seen)} |"
@@ -191,8 +191,7 @@ def tables(path: Path) -> Iterator[str]:
 def _cells(seen: Sequence[dict[str, Any]]) -> str:
     parts = [cell([item["score"] for item in seen], 2)]
     parts += [cell([item[key] for item in seen], 3) for key in ("all_right", "alignment", "fidelity")]
-    held = [item["held_out"] for item in seen if item["held_out"] is not None]
-    return " | ".join([*parts, cell(held, 2) if held else "-"])
+    return " | ".join(parts)
 
 
 def _line(name: str, rows: Sequence[dict[str, Any]], base: dict[int, dict[str, Any]]) -> str:

@@ -34,7 +34,7 @@ class Plan:
     scorer: Scorer
     prompt: str
     method: str = DEFAULT_METHOD
-    iterations: int = 20
+    iterations: int = 10
     max_seconds: float = 0.0
     screen: int = 8
     starts: int = 1

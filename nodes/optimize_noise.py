@@ -137,7 +137,7 @@ def _search_inputs() -> list[Any]:
         HPS_SCORER.Input("scorer", tooltip="From HPS Load Scorer or HPS Combine Scorers; what is optimised."),
         io.String.Input("prompt", multiline=True, tooltip="The one text that the images are scored against."),
         io.Combo.Input("method", options=list(METHODS), default=DEFAULT_METHOD, tooltip=_METHOD_WORDS),
-        io.Int.Input("iterations", default=20, min=1, max=10000, tooltip="Improvements of each start."),
+        io.Int.Input("iterations", default=10, min=1, max=10000, tooltip="Improvements of each start."),
         *_effort_inputs(),
         *_judging_inputs(),
         HPS_SCORER.Input(

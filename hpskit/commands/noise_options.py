@@ -25,7 +25,7 @@ class Settings:
     """Everything that the outcome depends on, the prompt apart."""
 
     method: str = DEFAULT_METHOD
-    iterations: int = 20
+    iterations: int = 10
     screen: int = 8
     """Starting noises tried first, the person's own among them."""
     starts: int = 1

@@ -28,7 +28,7 @@ def optimize_noise(
     objective: Objective,
     noises: Tensor,
     *,
-    iterations: int = 20,
+    iterations: int = 10,
     starts: int = 1,
     seconds: float | None = None,
     max_cost: float | None = None,
