@@ -17,7 +17,7 @@ import comfy.model_management as mm
 import comfy.samplers
 import torch
 
-from ..hpskit.errors import Cancelled
+from ..hpskit.errors import Cancelled, GradientError
 from ..hpskit.images import quantize
 from ..hpskit.search import Guards, NoiseSearch, Objective, Update, optimize_noise, terms_of
 from ..hpskit.search.objective import Evaluation, Gradient
@@ -101,7 +101,10 @@ class OptimizerSampler(comfy.samplers.Sampler):
         run = HostRun(self.inner, model_wrap, sigmas, extra_args, noise, latent_image, denoise_mask, self.begin)
         with preserved_random_state(noise.device):
             self.begin.random.restore(noise.device)
-            self.found = found = self._search(run)
+            try:
+                self.found = found = self._search(run)
+            except GradientError as error:
+                raise with_way_out(error) from error
             return torch.cat([self._again(run, found.start), self._again(run, found.chosen)])
 
     def _search(self, run: HostRun) -> NoiseSearch:
@@ -182,6 +185,12 @@ class OptimizerSampler(comfy.samplers.Sampler):
             mm.soft_empty_cache()
             log.warning("Memory ran out while the result was sampled once more; it is the image that was scored.")
             return evaluation.latent.to(run.like)
+
+
+def with_way_out(error: GradientError) -> GradientError:
+    """Return the error with what always helps."""
+    words = str(error)
+    return error if "earch" in words else GradientError(f"{words} Or choose a search method: it needs no gradient.")
 
 
 def interrupted() -> bool:

@@ -1,7 +1,10 @@
-"""HPS Optimize Noise, both variants, inside a real ComfyUI."""
+"""HPS Optimize Noise, both variants, and the files of noises, inside a real ComfyUI."""
 
 from __future__ import annotations
 
 from comfy_harness import checks
 
-test_optimize_noise = checks("optimize_noise")
+test_results = checks("optimize_noise")
+test_wired = checks("optimize_noise_wired")
+test_stops = checks("optimize_noise_stops")
+test_files = checks("noise_files")
