@@ -92,11 +92,11 @@ def walk(method: Method, objective: Objective, known: Sequence[Evaluation], star
 def wins_over_best_of_n(make: Callable[[int], Method], budget: int = 48, screened: int = 16) -> list[float]:
     """Return, one a prompt of the miniature, by how much a method's loss lies below best of N's for as many images.
 
-    Best of N's is its expectation over twice as many seeds: a single draw would add its own luck to every method's.
+    Best of N's is its expectation over half as many seeds more: a single draw would add its own luck to every method's.
     """
     gains = []
-    for k, prompt in enumerate(EXAMPLE_PROMPTS[:6]):
-        objective, pool, method = miniature(prompt), pool_of(prompt, 0, 2 * budget), make(k)
+    for k, prompt in enumerate(EXAMPLE_PROMPTS[:5]):
+        objective, pool, method = miniature(prompt), pool_of(prompt, 0, 3 * budget // 2), make(k)
         known = sorted(pool[:screened], key=lambda e: e.loss)
         population = method.population  # type: ignore[attr-defined]
         best = walk(method, objective, known, pool[0].noise, (budget - screened) // population)[-1]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from hpskit.errors import HpsError
 from hpskit.search import noise as sphere
 from hpskit.search.method import Method
 from hpskit.search.objective import Evaluation
+from hpskit.search.optimize import optimize_noise
 from hpskit.search.sphere import LARGEST, PATIENCE, SMALLEST, Region, SphereSearch, ZeroOrder
+from hpskit.search.state import load_state, save_state
 from hpskit.search.subspace import SubspaceSearch
 
 Make = Callable[..., Method]
@@ -105,6 +108,26 @@ def test_the_state_is_plain_data(make: Make) -> None:
         return all(map(plain, value)) if isinstance(value, list) else isinstance(value, (Tensor, int, float, str))
 
     assert plain(method.state())
+
+
+@pytest.mark.parametrize("make", METHODS)
+def test_a_state_survives_its_file(make: Make, tmp_path: Path) -> None:
+    objective, start = world(along(direction())), noises(1)
+    method, other = make(population=4), make(population=4)
+    method.begin(start, screened(objective, 1, 2, 3), 2)
+    method.step(objective, False)
+    other.restore(load_state(save_state(tmp_path / "state.safetensors", method.state())))
+    for _ in range(5):
+        a, b = method.step(objective, False), other.step(objective, False)
+        assert all(torch.equal(x.noise, y.noise) for x, y in zip(a.evaluations, b.evaluations, strict=True))
+
+
+@pytest.mark.parametrize("make", METHODS)
+def test_the_driver_runs_it_from_screening_to_the_end(make: Make) -> None:
+    objective = world(along(direction()))
+    found = optimize_noise(make(population=4), objective, noises(1, 2, 3, 4), iterations=10)
+    assert objective.cost.rewards == 4 + 40 and found.stopped == "iterations"
+    assert found.best.loss < min(e.loss for e in screened(objective, 1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("make", METHODS)
