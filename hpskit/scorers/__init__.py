@@ -13,6 +13,7 @@ import torch
 from ..cards import Card, card, load_cards
 from ..errors import CheckpointMissing
 from ..types import Scorer
+from .augmented import AugmentedScorer, mild_views
 from .clip import AestheticScorer, ClipScorer, make_scorer
 from .compute import FixedResidency, choose_dtype, default_device
 from .ensemble import EnsembleScorer, combine
@@ -21,6 +22,7 @@ from .network import LoadedNetwork, load_network
 
 __all__ = [
     "AestheticScorer",
+    "AugmentedScorer",
     "ClipScorer",
     "EnsembleScorer",
     "FakeScorer",
@@ -33,6 +35,7 @@ __all__ = [
     "load_network",
     "load_scorer",
     "make_scorer",
+    "mild_views",
 ]
 
 
