@@ -83,8 +83,21 @@ def stops_gradients(function: Any) -> bool:
     return isinstance(getattr(cells.get("ctx_factory"), "__self__", None), SWITCHES)
 
 
+def switches_gradients_on(function: Any) -> bool:
+    """Return whether a function turns gradients on in its body, for a derivative of its own (as the deis sampler)."""
+    return isinstance(function, types.FunctionType) and not {"enable_grad", "inference_mode"}.isdisjoint(
+        function.__code__.co_names
+    )
+
+
+def _disturbs(function: Any) -> bool:
+    if not isinstance(function, types.FunctionType) or _foreign(function.__module__):
+        return False
+    return switches_gradients_on(function) or "detach" in function.__code__.co_names
+
+
 class Twins:
-    """Makes twins of functions, and of what carries functions, that can reach a decorated function."""
+    """Makes twins of functions, and of what carries functions, that can reach one which changes the gradient mode."""
 
     def __init__(self) -> None:
         self._spaces: dict[int, tuple[Any, dict[str, Any]]] = {}
@@ -124,7 +137,7 @@ class Twins:
         bare = _undecorated(function)
         cells = tuple(types.CellType() for _ in bare.__closure__ or ())
         space = self._space(bare)
-        twin = types.FunctionType(bare.__code__, space, bare.__name__, bare.__defaults__, cells or None)
+        twin = types.FunctionType(_attached(bare.__code__), space, bare.__name__, bare.__defaults__, cells or None)
         self._made[id(function)] = self._made[id(bare)] = (function, twin)  # first: it may call itself
         twin.__kwdefaults__ = {name: self.of(value) for name, value in (bare.__kwdefaults__ or {}).items()} or None
         twin.__defaults__ = tuple(map(self.of, bare.__defaults__)) if bare.__defaults__ else None
@@ -133,7 +146,7 @@ class Twins:
             _fill(cell, self.of(_content(old)))
         for name in _names(bare.__code__) & bare.__globals__.keys():
             space[name] = self.of(bare.__globals__[name])
-        return twin
+        return _constant(twin) if switches_gradients_on(bare) else twin
 
     def _space(self, function: types.FunctionType) -> dict[str, Any]:
         known = self._spaces.get(id(function.__globals__))
@@ -143,17 +156,40 @@ class Twins:
         return known[1]
 
     def _reaches(self, value: Any) -> bool:
-        """Return whether a decorated function can be reached from a value by the names that its code uses."""
+        """Return whether a function that needs a twin can be reached from a value by the names that its code uses."""
         seen, waiting = {id(value): value}, [value]
         while waiting:
             current = waiting.pop()
-            if stops_gradients(current):
+            if stops_gradients(current) or _disturbs(current):
                 return True
             for other in _referenced(current):
                 if id(other) not in seen:
                     seen[id(other)] = other
                     waiting.append(other)
         return False
+
+
+def _attached(code: types.CodeType) -> types.CodeType:
+    """Return code without detach(): under no_grad it does nothing, but in a twin it would cut gradients off silently.
+
+    Some multistep samplers (ipndm_v, deis) detach what they remember of earlier steps, undecorated or not.
+    """
+    return code.replace(co_names=tuple("contiguous" if name == "detach" else name for name in code.co_names))
+
+
+def _constant(function: Any) -> Any:
+    """Return a function whose results carry no graph unless an argument does: they are constants of the run.
+
+    In a stock run they are used under no_grad, so that a graph left over in them goes unnoticed.
+    """
+
+    @functools.wraps(function)
+    def constant(*args: Any, **kwargs: Any) -> Any:
+        tracked = any(isinstance(value, torch.Tensor) and value.requires_grad for value in (*args, *kwargs.values()))
+        result = function(*args, **kwargs)
+        return result.detach() if isinstance(result, torch.Tensor) and not tracked else result
+
+    return constant
 
 
 class _ModuleTwin:

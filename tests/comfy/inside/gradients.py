@@ -1,4 +1,4 @@
-"""Checks of gradients through real samplers: finite differences, bit-identity with the stock run, nothing left behind."""
+"""Checks of gradients through real samplers: finite differences, bit-identity with the stock run, nothing left."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
-
-import comfy.samplers
-import torch
-from comfy_inside import pack
 
 
 def _load(name: str) -> Any:
