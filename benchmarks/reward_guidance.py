@@ -1,6 +1,6 @@
 """What reward guidance does to the miniature's pictures, by the guiding score and by a judge that learned nothing.
 
-    python benchmarks/reward_guidance.py            # the tables of docs/reward_guidance.md, about four minutes
+    python benchmarks/reward_guidance.py            # the tables of docs/reward_guidance.md, five to ten minutes
     python benchmarks/reward_guidance.py --tune     # the grid from which the defaults were chosen, on other prompts
 
 The generator is sampled by Euler steps, and by DPM++ 2M, with the nudge of hpskit/search/steering.py between prediction
@@ -14,7 +14,6 @@ import argparse
 import math
 import random
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -80,7 +79,7 @@ def task(seed: int, prompts: int, seeds: int, generator: Generator) -> Task:
 def sample(
     generator: Generator, job: Task, cfg: float, setting: Setting | None, reward: Reward, multistep: bool = False
 ) -> Tensor:
-    """Return the latents after STEPS steps of Euler or, with `multistep`, of DPM++ 2M; guided when there is a setting."""
+    """Return the latents after STEPS steps of Euler or (`multistep`) DPM++ 2M; guided when there is a setting."""
     cond, empty = generator.encode_prompts(job.prompts), generator.encode_prompts([""]).expand(len(job.specs))
     sigmas, x = schedule(STEPS), job.noise
     last: tuple[Tensor, float] | None = None
@@ -138,19 +137,17 @@ class Study:
         self.guiding, self.judging = (reward_of(decode, scorer, self.job.prompts) for decode in decoders)
         self.plain: dict[float, list[tuple[float, ...]]] = {}
 
-    def run(self, cfg: float, setting: Setting | None) -> tuple[list[tuple[float, ...]], float]:
-        """Return COLUMNS of every picture, and the seconds a picture took."""
-        start = time.perf_counter()
+    def run(self, cfg: float, setting: Setting | None) -> list[tuple[float, ...]]:
+        """Return COLUMNS of every picture."""
         latents = sample(self.generator, self.job, cfg, setting, self.guiding, self.multistep)
-        seconds = (time.perf_counter() - start) / len(self.job.specs)
-        return judged(self.generator, self.job, latents, self.judging), seconds
+        return judged(self.generator, self.job, latents, self.judging)
 
     def row(self, cfg: float, setting: Setting | None, label: str) -> str:
         """Return one row: the means, and below each the paired difference to no guidance with its interval."""
-        rows, seconds = self.run(cfg, setting)
+        rows = self.run(cfg, setting)
         base = self.plain.setdefault(cfg, rows)
         cells = [self._cell(k, rows, base, setting is not None) for k in range(len(COLUMNS))]
-        return f"| {cfg:g} | {label} | " + " | ".join(cells) + f" | {seconds:.2f} |"
+        return f"| {cfg:g} | {label} | " + " | ".join(cells) + " |"
 
     def _cell(self, k: int, rows: list[tuple[float, ...]], base: list[tuple[float, ...]], compared: bool) -> str:
         digits = 2 if k == 0 else 3
@@ -162,7 +159,7 @@ class Study:
         return f"{text} ({fmean(change):+.{digits}f}: {low:+.{digits}f} to {high:+.{digits}f})"
 
 
-HEADER = "| cfg | guidance | " + " | ".join(COLUMNS) + " | s/picture |\n" + "|---" * (len(COLUMNS) + 3) + "|"
+HEADER = "| cfg | guidance | " + " | ".join(COLUMNS) + " |\n" + "|---" * (len(COLUMNS) + 2) + "|"
 
 
 def tuning_grid() -> list[Setting]:

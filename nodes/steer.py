@@ -17,7 +17,7 @@ import torch
 from comfy_api.latest import io
 
 from ..hpskit import prompts as texts
-from ..hpskit.errors import ImageError, MemoryExhausted, PromptError
+from ..hpskit.errors import GradientError, ImageError, MemoryExhausted, PromptError
 from ..hpskit.search.steering import Account, Nudge, Steering, Window, noise_to_signal, nudge, reward_of, step_of
 from ..hpskit.types import Decoder, Scorer
 from . import host, sampling
@@ -165,8 +165,7 @@ def guided(args: dict[str, Any], guide: Guide, run: Run) -> torch.Tensor:
     sigmas = schedule(args["model_options"])
     if not guide.window(model).guides(sigma, sigmas):
         return x0
-    if x0.ndim not in (4, 5):
-        raise ImageError("Reward guidance judges single images, and this model makes several streams (video, audio).")
+    check(x0)
     level = noise_to_signal(sigma, isinstance(model.model_sampling, comfy.model_sampling.CONST))
     # Both must stay for the backward pass; the diffusion model may have to go until it is over.
     kept = [guide.vae.patcher] if hasattr(guide.vae, "patcher") else []
@@ -178,6 +177,17 @@ def guided(args: dict[str, Any], guide: Guide, run: Run) -> torch.Tensor:
     place = {"step": step_of(sigma, sigmas), "steps": len(sigmas) - 1} if sigmas else {"step": None, "steps": None}
     send_event(EVENT, without_nan({"node": guide.node_id, "sigma": sigma} | place | told))
     return result
+
+
+def check(x0: torch.Tensor) -> None:
+    """Raise ImageError or GradientError for predictions that cannot be guided."""
+    if x0.ndim not in (4, 5):
+        raise ImageError("Reward guidance judges single images, and this model makes several streams (video, audio).")
+    if x0.requires_grad:
+        raise GradientError(
+            "No gradient passes through reward guidance, so the noise of a guided model cannot be optimised by "
+            "gradients. Connect the model without HPS Reward Guidance, or choose a method without gradients."
+        )
 
 
 def schedule(model_options: dict[str, Any]) -> list[float]:

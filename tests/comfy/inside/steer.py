@@ -309,16 +309,20 @@ def check_running_out_of_memory_says_what_to_do() -> None:
         raise AssertionError("no error")
 
 
-def check_several_streams_are_refused() -> None:
-    guide = patched("sd3", Red())
+def check_predictions_that_cannot_be_guided_are_refused() -> None:
+    guide, errors = patched("sd3", Red()), pack("hpskit.errors")
     function = guide.model_options["sampler_post_cfg_function"][-1]
-    args = {"denoised": torch.zeros(1, 1, 64), "model": guide.model, "sigma": torch.ones(1), "model_options": {}}
-    try:
-        function(args)
-    except pack("hpskit.errors").ImageError as error:
-        assert "single images" in str(error)
-    else:
-        raise AssertionError("no error")
+    streams, wanted = torch.zeros(1, 1, 64), torch.zeros(1, 16, 8, 8, requires_grad=True)
+    for x0, kind, words in (
+        (streams, errors.ImageError, "single images"),
+        (wanted, errors.GradientError, "without gradients"),
+    ):
+        try:
+            function({"denoised": x0, "model": guide.model, "sigma": torch.ones(1), "model_options": {}})
+        except kind as error:
+            assert words in str(error)
+        else:
+            raise AssertionError(f"no error: {words}")
 
 
 def check_a_model_that_had_to_make_room_is_brought_back() -> None:
