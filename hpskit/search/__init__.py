@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from .best_of_n import BestOfN, Progress, best_of_n
+from .evolution import evolve
 from .guards import Guards
 from .objective import Objective, Term, terms_of
 from .optimize import optimize_noise
 from .reno import Geodesic, Reno
+from .sphere import SphereSearch, ZeroOrder
 from .state import load_state, save_state
 from .stopping import GAIN_PRESETS, StopRule
+from .subspace import SubspaceSearch
 from .trace import NoiseSearch, Update
 
 __all__ = [
@@ -20,10 +23,14 @@ __all__ = [
     "Objective",
     "Progress",
     "Reno",
+    "SphereSearch",
     "StopRule",
+    "SubspaceSearch",
     "Term",
     "Update",
+    "ZeroOrder",
     "best_of_n",
+    "evolve",
     "load_state",
     "optimize_noise",
     "save_state",

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 _TINY = 1e-12
+_PARALLEL = 1e-5
+"""Share of a direction below which its perpendicular part is rounding."""
 PERMUTATIONS = 20
 """Random reorderings over which `health` looks at the worst; more find structure that is hidden better."""
 
@@ -54,7 +56,8 @@ def geodesic(base: Tensor, direction: Tensor, theta: Tensor | float) -> Tensor:
     """
     sideways = tangent(direction, base)
     turn = torch.as_tensor(theta, dtype=base.dtype, device=base.device).expand(len(base))
-    turn = torch.where(norms(sideways) > _TINY, turn, torch.zeros_like(turn))
+    # What is left of a parallel direction is rounding, and would be followed at the full angle.
+    turn = torch.where(norms(sideways) > _PARALLEL * norms(direction), turn, torch.zeros_like(turn))
     moved = _column(turn.cos(), base) * unit(base) + _column(turn.sin(), base) * unit(sideways)
     return moved * _column(norms(base) / norms(moved).clamp_min(_TINY), base)
 

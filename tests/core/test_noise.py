@@ -281,3 +281,9 @@ def test_health_is_deterministic_and_changes_nothing(shape: tuple[int, ...]) -> 
 @pytest.mark.parametrize("shape", [(4, 1, 1), (1, 1, 8), (4, 2, 8, 8), (3,)])
 def test_odd_shapes_have_a_verdict(shape: tuple[int, ...]) -> None:
     assert health(randn(0, shape)).verdict in ("green", "amber", "red")
+
+
+def test_a_parallel_direction_leads_nowhere() -> None:
+    x = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    for factor in (2.5, -0.3, 0.0):
+        assert float((noise.geodesic(x, factor * x, 0.3) - x).abs().max()) < 1e-5
