@@ -286,4 +286,4 @@ def test_odd_shapes_have_a_verdict(shape: tuple[int, ...]) -> None:
 def test_a_parallel_direction_leads_nowhere() -> None:
     x = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     for factor in (2.5, -0.3, 0.0):
-        assert float((noise.geodesic(x, factor * x, 0.3) - x).abs().max()) < 1e-5
+        assert float((sphere.geodesic(x, factor * x, 0.3) - x).abs().max()) < 1e-5
