@@ -223,7 +223,7 @@ def _add_optimize(commands: Any) -> None:
 
 def _add_demo(commands: Any) -> None:
     details = "Runs on the embedded miniature models, which know coloured shapes only; no download, under a minute."
-    made = _command(commands, "demo", "demo", "Show best of N on a few prompts and write an HTML report.", details)
+    made = _command(commands, "demo", "demo", "Show best of N and optimised noises in an HTML report.", details)
     made.add_argument("-n", type=positive, default=16, metavar="N", help="candidates a prompt; default: 16")
     made.add_argument("--seed", type=int, default=0, help="seed of the first candidate; default: 0")
     made.add_argument("--out", metavar="DIR", default="hps-demo", help="folder, made new; default: hps-demo")

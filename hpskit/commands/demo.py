@@ -1,4 +1,4 @@
-"""`hps demo`: best of N on several prompts, against what statistics lets one expect, in a report to look at."""
+"""`hps demo`: best of N on several prompts, against what statistics lets one expect and against optimised noises."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from ..report import (
     Figure,
     Headline,
     Line,
-    Pair,
-    Picture,
     Report,
     Section,
     Table,
@@ -26,32 +24,37 @@ from ..report import (
     write_report,
 )
 from ..types import Scorer
-from . import console, files, making
+from . import console, demo_noise, files, making, noise_making
+from .demo_noise import Match
 from .making import Search
+from .noise_making import Models
 
 PROMPTS: Final = EXAMPLE_PROMPTS[:6]
+SIZE: Final = 192
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the searches, write pictures and report, and say in five lines what was seen; return the exit code."""
     start = time.monotonic()
-    console.note("Best of N on the embedded miniature models, which draw and judge coloured shapes only.")
+    console.note("Best of N and optimised noises, on miniature models that draw and judge coloured shapes only.")
     generator, scorer = making.load()
     folder = files.new_folder(Path(args.out))
     seeds = range(args.seed, args.seed + args.n)
     bar = console.Progress("Making images", args.n * len(PROMPTS))
     try:
         searches = [
-            making.search(generator, scorer, prompt, seeds, bar=bar, before=number * args.n)
+            making.search(generator, scorer, prompt, seeds, size=SIZE, bar=bar, before=number * args.n)
             for number, prompt in enumerate(PROMPTS)
         ]
     finally:
         bar.close()
     for number, made in enumerate(searches, start=1):
         making.save(folder, f"best-{number}-seed-{made.result.best.seed}.png", made, made.result.best.index)
+    models = Models(generator, scorer, noise_making.watcher(""))
+    found = demo_noise.matches(models, PROMPTS, demo_noise.settings_of(args.seed, SIZE))
     seconds = time.monotonic() - start
-    page = write_report(folder / "report.html", _report(searches, scorer, args.n, seconds))
-    console.out("\n".join([*_seen(searches, args.n, seconds), f"Report: {page.resolve()}"]))
+    page = write_report(folder / "report.html", _report(searches, found, scorer, seconds))
+    console.out("\n".join([*_seen(searches, found, seconds), f"Report: {page.resolve()}"]))
     if args.open:
         webbrowser.open(page.resolve().as_uri())
     return 0
@@ -73,41 +76,54 @@ def _lucky(searches: Sequence[Search]) -> int:
     return sum(made.result.best.index == 0 for made in searches)
 
 
-def _seen(searches: Sequence[Search], n: int, seconds: float) -> list[str]:
+def _images(searches: Sequence[Search], found: Sequence[Match]) -> int:
+    """Count all pictures that were made."""
+    optimised = sum(match.made.search.curve[-1].images + len(match.rival.pool.values) for match in found)
+    return optimised + sum(len(made.values) for made in searches)
+
+
+def _seen(searches: Sequence[Search], found: Sequence[Match], seconds: float) -> list[str]:
+    n = len(searches[0].values)
     gain, expected = _mean_curve(searches)[-1], st.gaussian_expected_maximum(n)
     points = st.mean([made.gain for made in searches])
     return [
-        f"{n * len(searches)} images of {len(searches)} prompts made and scored in {seconds:.0f} s by miniature models "
-        "(coloured shapes only).",
+        f"{_images(searches, found)} images of {len(searches)} prompts made and scored in {seconds:.0f} s by "
+        "miniature models (coloured shapes only).",
         f"Best of {n} scored {gain:.2f} standard deviations ({points:.1f} points) above the average seed; "
         f"normally distributed scores would give {expected:.2f}.",
         f"The first seed was already the best for {_lucky(searches)} of {len(searches)} prompts.",
+        demo_noise.seen(found),
         "For your own pictures: hps models get hps-v2.1, then hps rank FOLDER --prompt TEXT",
     ]
 
 
-def _report(searches: Sequence[Search], scorer: Scorer, n: int, seconds: float) -> Report:
-    measured = _mean_curve(searches)
+def _report(searches: Sequence[Search], found: Sequence[Match], scorer: Scorer, seconds: float) -> Report:
+    measured, n = _mean_curve(searches), len(searches[0].values)
+    lead = st.mean([match.lead for match in found])
     figures = [
         Figure(
             f"{measured[-1]:+.2f} sd", f"gain of best of {n}", f"normal scores: {st.gaussian_expected_maximum(n):+.2f}"
         ),
-        Figure(f"{st.mean([made.gain for made in searches]):+.1f}", "points above the average seed"),
         Figure(f"{len(searches) - _lucky(searches)} of {len(searches)}", "prompts where another seed beat the first"),
-        Figure(f"{seconds:.0f} s", f"for {n * len(searches)} images"),
+        Figure(f"{lead:+.2f}", "points, optimised noise against best of N", "at equal cost"),
+        Figure(f"{seconds:.0f} s", f"for {_images(searches, found)} images"),
     ]
-    pairs = [_pair(made) for made in searches]
-    galleries = [making.gallery(made, made.prompt) for made in searches]
+    rows = [demo_noise.gallery(made, match) for made, match in zip(searches, found, strict=True)]
+    galleries = [making.gallery(made, f"All candidates: {made.prompt}") for made in searches]
     known = making.facts(scorer.info, ("Seeds", f"{searches[0].result.candidates[0].seed} and up, {n} a prompt"))
     middle: tuple[Section, ...] = (
         Headline(figures),
         _gain_chart(measured),
-        *pairs,
+        demo_noise.chart(found),
+        *rows,
         _table(searches),
+        demo_noise.table(found),
         *making.notes(scorer.info),
         _about(),
     )
-    return Report(f"Best of {n} on miniature models", making.PLAIN_WORDS, (*middle, *galleries, known))
+    return Report(
+        "Best of N and optimised noises on miniature models", making.PLAIN_WORDS, (*middle, *galleries, known)
+    )
 
 
 def _gain_chart(measured: Sequence[float]) -> Chart:
@@ -123,15 +139,6 @@ def _gain_chart(measured: Sequence[float]) -> Chart:
         "Normal scores promise too much where most pictures are about equally good and a few bad ones make the spread."
     )
     return Chart(lines, "n candidates", "gain (standard deviations)", "Gain of best of n", note)
-
-
-def _pair(made: Search) -> Pair:
-    first, best = 0, made.result.best.index
-    before, after = (
-        Picture(made.thumbnails[index], caption, score=made.values[index], seed=made.result.candidates[index].seed)
-        for index, caption in ((first, "first seed"), (best, f"best of {len(made.values)}"))
-    )
-    return Pair(before, after, made.prompt, "" if first != best else "The first seed was the best one.")
 
 
 def _table(searches: Sequence[Search]) -> Table:
@@ -158,7 +165,9 @@ def _table(searches: Sequence[Search]) -> Table:
 def _about() -> Text:
     body = (
         "Every prompt was drawn from the same seeds, every picture was scored against its prompt, and the best one was "
-        "kept. The best picture is stored beside this report with its score, seed and prompt inside the file.\n\n"
+        "kept. The best picture is stored beside this report with its score, seed and prompt inside the file. Then a "
+        "starting noise was optimised, and best of N run again with as many seeds as its cost pays for; "
+        "`hps optimize` does that for any prompt.\n\n"
         "With real weights the same is done for any pictures: hps models get hps-v2.1, then hps rank FOLDER "
         "--prompt TEXT."
     )

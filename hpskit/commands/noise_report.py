@@ -29,10 +29,11 @@ from . import making
 from .noise_making import Optimised, Rival
 
 X_LABEL: Final = "denoiser evaluations, a backward pass counted as two"
-_HONEST: Final = (
+HONEST: Final = (
     "The score of an optimised picture is no independent judgement any more: the picture was made to please this very "
     "scorer. Look at the pictures, and at a held-out score."
 )
+"""What a reader of optimised scores must know."""
 _COST: Final = (
     "Cost is counted in evaluations of the denoiser. A backward pass counts as two; decoder and scorer, which both "
     "need gradients, too, are not counted. The seconds were measured."
@@ -52,7 +53,7 @@ def report(made: Optimised, rival: Rival | None, title: str = "Noise optimisatio
         *_held_out_chart(made),
         Gallery(_pictures(made, rival), "On the way, and what else the same cost buys"),
         _table(made, rival),
-        Note(_HONEST),
+        Note(HONEST),
         *making.notes(made.models.scorer.info),
         _noise_facts(made),
         _facts(made, rival),

@@ -102,12 +102,16 @@ def test_demo_ends_in_a_report(
     assert run("demo", "-n", 3, "--out", tmp_path / "demo", "--open") == 0
     lines = capsys.readouterr().out.splitlines()
     page = tmp_path / "demo" / "report.html"
-    assert len(lines) == 5
+    assert len(lines) == 6
+    assert "an optimised noise scored" in lines[3]
     assert "coloured shapes" in lines[0]
     assert lines[-1] == f"Report: {page}"
     assert opened == [page.as_uri()]
     html = page.read_text(encoding="utf-8")
     assert all(prompt in html for prompt in demo.PROMPTS)
+    assert all(
+        words in html for words in ("worst of 3", "first seed", "best of 3", "optimised noise", "cost of the next")
+    )
     assert making.PLAIN_WORDS.split(".")[0] in html
     assert "http://" not in html.replace("http://www.w3.org/", "")
     assert len(list((tmp_path / "demo").glob("best-*.png"))) == 2
