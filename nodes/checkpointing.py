@@ -111,30 +111,61 @@ def _is_stack(module: torch.nn.Module, repeated: set[type]) -> bool:
     return any(count > 1 for counts in inside for count in counts.values())
 
 
+def outer_layers(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """Yield the layers and blocks that a network calls itself, whatever containers they are in."""
+    for child in network.children():
+        container = isinstance(child, (torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict))
+        if container or type(child).forward is torch.nn.Module.forward:
+            yield from outer_layers(child)
+        else:
+            yield child
+
+
 @contextlib.contextmanager
-def checkpointed_blocks(networks: Iterable[torch.nn.Module], *, clone: bool = False) -> Iterator[int]:
+def protected_inputs(networks: Iterable[torch.nn.Module]) -> Iterator[None]:
+    """Give every outer layer of networks copies of its inputs, so that nobody can change what it stored.
+
+    Needed with ControlNets and patches between blocks: the host adds to skip connections in place, and those are stored
+    inputs of layers before. Plain autograd would notice; computing again in a checkpoint does not.
+    """
+    handles = []
+    try:
+        for network in networks:
+            for layer in outer_layers(network):
+                handles.append(layer.register_forward_pre_hook(_with_copies, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _with_copies(module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return None
+    return tuple(map(_cloned, args)), {key: _cloned(value) for key, value in kwargs.items()}
+
+
+@contextlib.contextmanager
+def checkpointed_blocks(networks: Iterable[torch.nn.Module]) -> Iterator[int]:
     """Checkpoint the repeated blocks of networks until the end of the block; gives their number.
 
-    `clone` copies the inputs of each block. It is needed with a ControlNet: the host adds its output in place to skip
-    connections, which are the stored inputs of other blocks. Without gradients the blocks run as always.
+    Without gradients the blocks run as always.
     """
     blocks = [block for network in networks for block in repeated_blocks(network)]
     patched = [block for block in dict.fromkeys(blocks) if "forward" not in vars(block)]
     try:
         for block in patched:
-            vars(block)["forward"] = _checkpointing(block.forward, type(block).__name__, clone)
+            vars(block)["forward"] = _checkpointing(block.forward, type(block).__name__)
         yield len(patched)
     finally:
         for block in patched:
             vars(block).pop("forward", None)
 
 
-def _checkpointing(forward: Callable[..., Any], name: str, clone: bool) -> Callable[..., Any]:
+def _checkpointing(forward: Callable[..., Any], name: str) -> Callable[..., Any]:
     def checkpointing(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled() or not any(map(_is_tracked, (*args, *kwargs.values()))):
             return forward(*args, **kwargs)
-        if clone:
-            args, kwargs = tuple(map(_cloned, args)), {key: _cloned(value) for key, value in kwargs.items()}
         replay = _Replay(forward, name, tuple(map(_copied, args)), _copied_values(kwargs))
         return checkpoint(replay.run(args, kwargs), *args, use_reentrant=False, preserve_rng_state=False)
 

@@ -19,7 +19,7 @@ from comfy.ldm.modules import attention
 from ..hpskit.errors import GradientError
 from . import host
 from .aliases import Aliases, freeze, outside_inference
-from .checkpointing import LEVELS, Calls, StepGuider, checkpointed_blocks
+from .checkpointing import LEVELS, Calls, StepGuider, checkpointed_blocks, protected_inputs
 from .gradients import sampler_name, twin_of
 from .lockstep import RandomState, preserved_random_state
 from .refusals import left_out, refusals
@@ -109,7 +109,9 @@ def differentiable(
         host.load_fully(())
         _check_loaded(model_wrap)
         if checkpoint in ("blocks", "full"):
-            stack.enter_context(checkpointed_blocks(networks, clone=has_control(model_wrap)))
+            stack.enter_context(checkpointed_blocks(networks))
+        if _changes_in_place(model_wrap, extra_args):
+            stack.enter_context(protected_inputs(networks))
         device = model_wrap.model_patcher.load_device
         tensors = [aliases.of(tensor) for tensor in (sigmas, latent_image, denoise_mask)]
         arguments = {**extra_args, "model_options": _options(aliases.of(extra_args.get("model_options", {})))}
@@ -149,6 +151,12 @@ def controls(guider: Any) -> list[Any]:
 def has_control(guider: Any) -> bool:
     """Return whether a ControlNet takes part in a run."""
     return bool(controls(guider))
+
+
+def _changes_in_place(guider: Any, extra_args: dict[str, Any]) -> bool:
+    """Return whether something may change what passes between the blocks of the network, after it was stored."""
+    patches = (extra_args.get("model_options") or {}).get("transformer_options", {}).get("patches", {})
+    return has_control(guider) or any("block" in name or "middle" in name for name in patches)
 
 
 def _prepared(guider: Any, aliases: Aliases) -> list[torch.nn.Module]:

@@ -10,3 +10,5 @@ PATIENCE = 300
 test_gradients = checks("gradients", timeout=PATIENCE)
 test_samplers = checks("gradients_samplers", slow=("check_every_stock_sampler",), timeout=PATIENCE)
 test_matrix = checks("gradients_matrix", timeout=PATIENCE)
+test_decoding = checks("gradients_vae", timeout=PATIENCE)
+test_preflight = checks("gradients_preflight", timeout=PATIENCE)

@@ -132,11 +132,12 @@ def check_areas_masks_and_timestep_ranges() -> Any:
 def check_inpainting_and_image_to_image() -> Any:
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., :32] = 1
+    ramp = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
     picture = tiny.latent("sd15", empty=False)
     soft = _execute(differential.DifferentialDiffusion, _model())
     return {
         "mask": probe.expect("sd15", given=picture | {"noise_mask": mask}),
-        "soft mask": probe.expect("sd15", given=picture | {"noise_mask": mask * 0.7}, model=soft),
+        "soft mask": probe.expect("sd15", given=picture | {"noise_mask": ramp}, model=soft, step=0.1),
         "image to image": probe.expect("sd15", given=picture, denoise=0.5),
         "image to image, flow": probe.expect("sd3", given=tiny.latent("sd3", empty=False), denoise=0.5),
     }
