@@ -71,9 +71,15 @@ class StepGuider:
                 raise GradientError("The backward pass must come before the end of the differentiable() block.")
             return guider(latent, timestep, model_options=options, seed=seed)
 
-        if not (self.__dict__["_checkpointed"] and torch.is_grad_enabled() and x.requires_grad):
+        if not (torch.is_grad_enabled() and x.requires_grad):
             return denoise(x)
-        return checkpoint(denoise, x, use_reentrant=False)
+        denoised = checkpoint(denoise, x, use_reentrant=False) if self.__dict__["_checkpointed"] else denoise(x)
+        if not denoised.requires_grad:  # samplers add x to it, so that a gradient would come out, and be wrong
+            raise GradientError(
+                "The model's prediction carries no gradient: a patch on the model cuts it off. Remove the patch, or "
+                "search without gradients."
+            )
+        return denoised
 
 
 # --- blocks of a network ---------------------------------------------------------------------------------------------

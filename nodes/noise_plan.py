@@ -22,7 +22,8 @@ from .sampling import Sampling, reseeded, seeds_from
 
 log = logging.getLogger("hps")
 
-DEFAULT_METHOD = "geodesic (gradient)"
+METHOD, ITERATIONS, SCREEN = "geodesic (gradient)", 10, 8
+"""The defaults are what won on the miniatures, see docs/noise_optimisation.md."""
 STOP, KEEP = "stop the queue", "keep the best so far"
 
 
@@ -33,10 +34,10 @@ class Plan:
     vae: Any
     scorer: Scorer
     prompt: str
-    method: str = DEFAULT_METHOD
-    iterations: int = 10
+    method: str = METHOD
+    iterations: int = ITERATIONS
     max_seconds: float = 0.0
-    screen: int = 8
+    screen: int = SCREEN
     starts: int = 1
     population: int = 4
     max_drift: float = 60.0

@@ -125,8 +125,8 @@ def _held_out_line(found: NoiseSearch, plan: Plan) -> list[Line]:
     if start is None or plan.held_out is None:
         return []
     unit = spread(plan.held_out.info)
-    points = [(float(p.images), (p.held_out - start) / unit) for p in found.curve if p.held_out is not None]
-    return [Line(f"held out: {plan.held_out.info.name}", points)] if points else []
+    seen = [(float(p.images), (p.held_out - start) / unit) for p in found.curve if p.held_out is not None]
+    return [Line(f"held out: {plan.held_out.info.name}", [(1.0, 0.0), *seen])]
 
 
 # --- interface -------------------------------------------------------------------------------------------------------

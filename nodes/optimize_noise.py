@@ -18,7 +18,7 @@ from ..hpskit.search.noise_file import NoiseRecord
 from . import host, noise_report, sampling
 from . import noise as noises
 from .best_of_n import of_one_prompt
-from .noise_plan import DEFAULT_METHOD, KEEP, METHODS, STOP, Beginning, Plan, beginning
+from .noise_plan import ITERATIONS, KEEP, METHOD, METHODS, SCREEN, STOP, Beginning, Plan, beginning
 from .noise_report import BEST, START
 from .noise_watch import NoiseWatch
 from .optimizer_sampler import optimized
@@ -136,8 +136,8 @@ def _search_inputs() -> list[Any]:
         io.Vae.Input("vae", tooltip="Decodes the images that are judged."),
         HPS_SCORER.Input("scorer", tooltip="From HPS Load Scorer or HPS Combine Scorers; what is optimised."),
         io.String.Input("prompt", multiline=True, tooltip="The one text that the images are scored against."),
-        io.Combo.Input("method", options=list(METHODS), default=DEFAULT_METHOD, tooltip=_METHOD_WORDS),
-        io.Int.Input("iterations", default=10, min=1, max=10000, tooltip="Improvements of each start."),
+        io.Combo.Input("method", options=list(METHODS), default=METHOD, tooltip=_METHOD_WORDS),
+        io.Int.Input("iterations", default=ITERATIONS, min=1, max=10000, tooltip="Improvements of each start."),
         *_effort_inputs(),
         *_judging_inputs(),
         HPS_SCORER.Input(
@@ -156,7 +156,7 @@ def _effort_inputs() -> list[Any]:
         io.Float.Input(
             "max_seconds", default=0.0, min=0.0, max=1e6, step=1.0, tooltip="End the run then. 0 switches it off."
         ),
-        io.Int.Input("screen", default=8, min=1, max=4096, tooltip="How many starting noises are tried first."),
+        io.Int.Input("screen", default=SCREEN, min=1, max=4096, tooltip="How many starting noises are tried first."),
         io.Int.Input("starts", default=1, min=1, max=64, tooltip="How many of them, the best, are optimised."),
         io.Int.Input("population", default=4, min=1, max=256, tooltip="Search methods: images of an iteration."),
         io.Float.Input(
@@ -225,16 +225,18 @@ def run(job: Sampling, plan: Plan, node_id: str | None) -> io.NodeOutput:
     begin = beginning(job, plan.screen)
     watch = NoiseWatch(len(job.sigmas) - 1, job.guider.model_patcher, node_id)
     try:
-        found, samples = optimized(job, begin, plan, watch)
+        outcome = optimized(job, begin, plan, watch)
     except mm.InterruptProcessingException:
         rescue(watch, plan, begin)
         raise
-    latents = samples.to(device=mm.intermediate_device(), dtype=job.dtype)
+    latents = outcome.samples.to(device=mm.intermediate_device(), dtype=job.dtype)
     decode = sampling.decoder(plan.vae)
     images = [to_nhwc(decode(latents[k : k + 1])) for k in (START, BEST)]
     table = judged(images, plan)
-    watch.finish(found)
-    return _output(job, plan, begin, found, watch.main, latents[BEST : BEST + 1], images, table)
+    watch.finish(outcome.found)
+    notes = (*begin.notes, *_notes(job), *outcome.notes)
+    text = noise_report.report(outcome.found, plan, watch.main, table, notes)
+    return _output(job, plan, begin, outcome.found, watch.main, latents[BEST : BEST + 1], images, table, text)
 
 
 def judged(images: list[torch.Tensor], plan: Plan) -> ScoreTable:
@@ -252,10 +254,10 @@ def _output(
     latent: torch.Tensor,
     images: list[torch.Tensor],
     table: ScoreTable,
+    text: str,
 ) -> io.NodeOutput:
     origin = noise_report.record(found, plan, begin.seed, type(job.guider.model_patcher.model).__name__)
     best = noises.OptimizedNoise(begin.seed, found.chosen.noise, origin)
-    text = noise_report.report(found, plan, main, table, (*begin.notes, *_notes(job)))
     curve = noise_report.curve_image(found, plan, main)
     ui = {"hps": [noise_report.as_json(found, table, main)], "text": [text]}
     kept = sampling.output_latent(job.latent, latent)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_management as mm
@@ -28,6 +28,7 @@ from .lockstep import preserved_random_state
 from .noise_plan import Beginning, Plan, make_method
 from .noise_run import HostRun, LockstepRender, Remembering
 from .noise_watch import NoiseWatch
+from .preflight import Setup, preflight
 from .refusals import non_dynamic
 
 log = logging.getLogger("hps")
@@ -85,6 +86,8 @@ class OptimizerSampler(comfy.samplers.Sampler):
     def __init__(self, inner: Any, begin: Beginning, plan: Plan, watch: NoiseWatch, chunk: int) -> None:
         self.inner, self.begin, self.plan, self.watch, self.chunk = inner, begin, plan, watch, chunk
         self.found: NoiseSearch | None = None
+        self.notes: tuple[str, ...] = ()
+        """What the checks before a run with gradients advise."""
 
     def sample(
         self,
@@ -111,10 +114,24 @@ class OptimizerSampler(comfy.samplers.Sampler):
         plan = self.plan
         mask = None if run.denoise_mask is None else run.denoise_mask[:1]
         method = make_method(plan, self.begin.seed, mask)
+        if plan.uses_gradients:
+            self.notes = self._checked(run)
         with self._render(run) as render:
             objective = self._objective(run, render)
             self.watch.main = objective.main
             return self._optimized(method, objective)
+
+    def _checked(self, run: HostRun) -> tuple[str, ...]:
+        """Try one small step with gradients; return advice, or raise GradientError with what stands in the way."""
+        plan = self.plan
+        vae, checkpoint = plan.fast_vae or plan.vae, level(plan, run.guider.model_patcher)
+        arguments = run.guider, run.inner, run.sigmas, run.extra_args, run.like, run.latent_image, run.denoise_mask
+        checked = preflight(Setup(*arguments, vae=vae, checkpoint=checkpoint))
+        if not checked.ok:
+            raise GradientError(" ".join(checked.problems))
+        for advice in checked.advice:
+            log.warning("%s", advice)
+        return checked.advice
 
     def _optimized(self, method: Any, objective: Objective) -> NoiseSearch:
         plan = self.plan
@@ -147,6 +164,7 @@ class OptimizerSampler(comfy.samplers.Sampler):
         if not self.plan.uses_gradients:
             yield together
             return
+        self.begin.random.restore(run.like.device)  # which is what every render begins with
         with differentiable(*run.arguments, checkpoint=level(self.plan, run.guider.model_patcher)) as single:
 
             def render(noises: torch.Tensor) -> torch.Tensor:
@@ -218,8 +236,18 @@ def shared(job: sampling.Sampling, most: int) -> int:
     return sampling.auto_chunk(job.guider.model_patcher, job.latent["samples"].shape, most)
 
 
-def optimized(job: sampling.Sampling, begin: Beginning, plan: Plan, watch: NoiseWatch) -> tuple[NoiseSearch, Any]:
-    """Run the optimiser inside the guider; return what it found and the LATENT samples of start and result, [2, ...].
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gives."""
+
+    found: NoiseSearch
+    samples: torch.Tensor
+    """LATENT samples of the start and of the result, [2, ...]."""
+    notes: tuple[str, ...]
+
+
+def optimized(job: sampling.Sampling, begin: Beginning, plan: Plan, watch: NoiseWatch) -> Outcome:
+    """Run the optimiser inside the guider.
 
     Raises the host's interrupt, or GradientError when this model or setting gives no gradients.
     """
@@ -241,4 +269,5 @@ def optimized(job: sampling.Sampling, begin: Beginning, plan: Plan, watch: Noise
             seed=begin.seed,
         )
     assert sampler.found is not None
-    return replace(sampler.found, state={}), samples
+    # The state holds every image of the run; a cached result has no use for it.
+    return Outcome(replace(sampler.found, state={}), samples, sampler.notes)

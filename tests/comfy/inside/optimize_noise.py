@@ -216,5 +216,5 @@ def check_help_and_tooltips() -> None:
         assert schema.node_id == node_id and schema.display_name.startswith("HPS ") and schema.description
         assert all(item.tooltip for item in (*schema.inputs, *schema.outputs)), node_id
     inputs = {item.id: item for item in node_class("HPS_OptimizeNoiseSimple").define_schema().inputs}
-    assert (inputs["steps"].default, inputs["cfg"].default, inputs["iterations"].default) == (4, 1.0, 20)
+    assert (inputs["steps"].default, inputs["cfg"].default, inputs["iterations"].default) == (4, 1.0, 10)
     assert isinstance(Graph(), Graph)

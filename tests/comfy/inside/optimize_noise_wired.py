@@ -179,6 +179,27 @@ def check_a_model_whose_gradient_would_be_wrong_is_refused_before_any_image() ->
     parts.expect_remade(wired)
 
 
+def check_a_model_patch_without_gradient_is_named_before_any_image() -> None:
+    model = tiny.models("sd3")[0].clone()
+    model.set_model_unet_function_wrapper(lambda apply, args: apply(args["input"], args["timestep"], **args["c"]).data)
+    wired = _with_guider(parts.GRADIENT[0], model, None)
+    run = wired.graph.run(wired.node[REPORT])
+    assert not run.ok and run.error_type.endswith("errors.GradientError"), (run.error_type, run.error)
+    assert "carries no gradient" in run.error and "search" in run.error, run.error
+    wired.graph.nodes[wired.node.id]["inputs"]["method"] = parts.SEARCH[0]
+    parts.expect_remade(wired)
+
+
+def check_memory_that_will_not_do_is_said_in_the_report() -> None:
+    module = parts.pack("nodes.preflight")
+    kept, module.MARGIN = module.MARGIN, 1e9
+    try:
+        run = parts.Wired(screen=1).run(REPORT)
+    finally:
+        module.MARGIN = kept
+    assert "Gradients need about" in run[0][0] and "are free" in run[0][0], run[0][0]
+
+
 def check_checkpointing_changes_nothing() -> None:
     noises = []
     for choice in ("off", "on"):
