@@ -74,8 +74,8 @@ def _finite(value: Any) -> Any:
 def new_folder(wanted: Path) -> Path:
     """Create and return `wanted`, or the first of wanted-2, wanted-3, ... that does not exist or is empty."""
     for number in itertools.count(1):
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         try:
+            folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
             folder.mkdir(parents=True, exist_ok=True)
             if not any(folder.iterdir()):
                 return folder
@@ -84,6 +84,8 @@ def new_folder(wanted: Path) -> Path:
         except OSError as error:
             reason = error.strerror or error
             raise OutputError(f"{folder} cannot be used ({reason}); choose another with --out.") from error
+        except ValueError as error:  # "." and "/" have no name to number
+            raise OutputError(f"{wanted} is not empty, and no name to number; choose another with --out.") from error
     raise AssertionError("unreachable")
 
 

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Optimise, compare with best of N, write pictures, noise and report; return the exit code."""
     session.insist_on_text(args.prompt)
     files.check_csv(args.save_state)
-    saved = _saved(Path(args.resume)) if args.resume else None
+    saved = _saved(Path(args.resume)) if args.resume is not None else None
     settings = chosen(args, None if saved is None else saved[_SETTINGS])
     if saved is not None:
         _insist_on_rest(saved, settings, args)

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import SelectionError
 from ..types import Scorer
-from .objective import Evaluation, spread
+from .objective import Evaluation, score_of, spread
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Guards:
     """How far the held-out score may fall below its best, in its typical standard deviations between seeds."""
     max_look: float = 1.5
     """Ratio to the start from which saturation, contrast or fine detail is worth a warning; 0 switches it off."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise SelectionError(
+                f"The held-out score is to be looked at every {self.every} iterations; 1 is the least."
+            )
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class Monitor:
         if self.guards.held_out is None or not best.usable:
             return None
         with torch.no_grad():
-            value = self.guards.held_out.score(best.image, self.prompt).tolist()[0]
+            value = float(score_of(self.guards.held_out, best.image, self.prompt))
         return value if math.isfinite(value) else None
 
     @property

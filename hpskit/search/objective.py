@@ -84,6 +84,15 @@ def published(scorer: Scorer) -> Term:
     return Term(scorer, 5.0 * 0.01 * HPS_SPREAD / spread(info), 0.0, 1.0)
 
 
+def score_of(scorer: Scorer, image: Tensor, prompt: str) -> Tensor:
+    """Return the score of one image [1, 3, H, W], without dimensions; raises HpsError when there is not one number."""
+    values: object = scorer.score(image, prompt).values
+    if not isinstance(values, Tensor) or values.shape != (1,):
+        found = f"shape {list(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+        raise HpsError(f"The scorer {scorer.info.id} returned {found} for one image; expected a tensor of shape [1].")
+    return values[0]
+
+
 def spread(info: ScorerInfo) -> float:
     """Return the typical standard deviation of a score between seeds of one prompt; a guess where it is unknown."""
     guesses = {"hps": HPS_SPREAD, "pickscore": 0.6, "aesthetic": 0.3}
@@ -233,7 +242,7 @@ class Objective:
                 )
             if not bool(torch.isfinite(image).all()):
                 return Gradient(self._judged(noise, latent, image), ())
-            values = [term.scorer.score(image, self.prompt).values[0] for term in self.terms]
+            values = [score_of(term.scorer, image, self.prompt) for term in self.terms]
             grads = self._grads(x, values, separate)
         if self.judge is self.decode:
             self.cost += Cost(rewards=len(values))
@@ -248,6 +257,8 @@ class Objective:
         self.cost += Cost(backwards=self.nfe * len(wanted))
         made = []
         for position, loss in enumerate(wanted):
+            if not loss.requires_grad:
+                raise HpsError("No gradient comes out of the scorer; use another one, or a method without gradients.")
             more = position + 1 < len(wanted)
             (grad,) = torch.autograd.grad(self.gradient_scale * loss, x, retain_graph=more, allow_unused=True)
             if grad is None:
@@ -263,7 +274,7 @@ class Objective:
         if not bool(torch.isfinite(image).all()):
             return self._summed(noise, latent, image, [math.nan] * len(self.terms))
         self.cost += Cost(rewards=len(self.terms))
-        values = [term.scorer.score(image, self.prompt).tolist()[0] for term in self.terms]
+        values = [float(score_of(term.scorer, image, self.prompt)) for term in self.terms]
         return self._summed(noise, latent, image, values)
 
     def _summed(self, noise: Tensor, latent: Tensor, image: Tensor, values: Sequence[float]) -> Evaluation:

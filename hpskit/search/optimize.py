@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Cancelled, MemoryExhausted, SelectionError
+from . import noise as sphere
 from .guards import Guards
 from .making import looks_out_of_memory
 from .memory import process_peak
@@ -83,5 +84,7 @@ def optimize_noise(
 def _check(noises: Tensor, iterations: int, starts: int) -> None:
     if noises.ndim < 2 or len(noises) == 0 or not bool(torch.isfinite(noises).all()):
         raise SelectionError(f"The starting noise has shape {list(noises.shape)}; expected finite [k, ...] with k > 0.")
+    if not bool((sphere.norms(noises.detach().float()) > 0).all()):
+        raise SelectionError("A starting noise is zero everywhere, so it has no direction to turn from; use noise.")
     if iterations < 1 or starts < 1:
         raise SelectionError(f"iterations is {iterations} and starts is {starts}; both must be at least 1.")

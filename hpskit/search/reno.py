@@ -181,13 +181,13 @@ class Geodesic:
 
     def state(self) -> dict[str, Any]:
         """Return noise, velocity and where the schedule stands."""
-        names = ("start", "noise", "velocity", "iterations", "done", "factor", "losses")
+        names = ("start", "noise", "velocity", "done", "factor", "losses")
         return {name: getattr(self, name) for name in names}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up noise, velocity and schedule."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        """Take up noise, velocity and schedule; how many steps there are to come is for `begin` to say."""
+        for name in ("start", "noise", "velocity", "done", "factor", "losses"):
+            setattr(self, name, state[name])
 
 
 def _look(objective: Objective, noise: Tensor) -> Step:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ImageError, SelectionError
+from ..errors import Cancelled, CheckpointCorrupt, ImageError, MemoryExhausted, SelectionError
 from . import noise as sphere
 from .guards import Guards, Monitor
 from .method import Method, Step
 from .objective import Cost, Evaluation, Objective
-from .trace import NoiseSearch, Point, Stopped, Update
+from .trace import NoiseSearch, Point, Stopped, Update, restored_point
 
 HOPELESS = 3
 """So many iterations in a row without a finite image or gradient end the run."""
@@ -71,6 +71,8 @@ class Run:
             return self._screen()
         if not self.begun:
             self._begin()
+        if self.iteration >= self.iterations:  # taken up after the last one, or with fewer iterations than are made
+            return self._next("iterations")
         return self._iterate()
 
     def _screen(self) -> Stopped | None:
@@ -104,7 +106,7 @@ class Run:
 
     def _iterate(self) -> Stopped | None:
         last = self.iteration + 1 == self.iterations
-        step = self.method.step(self.objective, last)
+        step = self._stepped(last)
         self.iteration += 1
         self._origin_of(step)
         for evaluation in step.evaluations:
@@ -115,6 +117,15 @@ class Run:
         held_out = self._look_at(seen, self.iteration) if seen is not None else None
         self._report("optimize", self.iteration, step, self.origin, held_out)
         return self._after(step, last)
+
+    def _stepped(self, last: bool) -> Step:
+        """Let the method make its step, wholly or not at all: one that is cut short has drawn random numbers."""
+        before = self.method.state()
+        try:
+            return self.method.step(self.objective, last)
+        except BaseException:
+            self.method.restore(before)
+            raise
 
     def _origin_of(self, step: Step) -> None:
         """Without screening, the first iterate of a gradient method is the start."""
@@ -133,6 +144,17 @@ class Run:
     def _look_at(self, best: Evaluation, iteration: int) -> float | None:
         return self.monitor.check(best, iteration).held_out if self.monitor.guards.held_out is not None else None
 
+    def _last_look(self, best: Evaluation, iteration: int) -> float | None:
+        """Look once more for the result, which a scorer that finds no memory or is stopped must not cost."""
+        try:
+            return self._look_at(best, iteration)
+        except (Cancelled, MemoryExhausted):
+            return None
+        except Exception as error:
+            if not self.objective.is_out_of_memory(error):
+                raise
+            return None
+
     # --- when to stop ---
 
     def _after(self, step: Step, last: bool) -> Stopped | None:
@@ -143,9 +165,14 @@ class Run:
         if self.monitor.due(self.iteration) and self.monitor.should_stop():
             return "held-out"
         if last or step.finished:
-            if self.climb + 1 >= min(self.starts, len(self.parents) or 1):
-                return "stagnation" if step.finished else "iterations"
-            self.climb, self.begun = self.climb + 1, False
+            return self._next("stagnation" if step.finished else "iterations")
+        return self._limit()
+
+    def _next(self, reason: Stopped) -> Stopped | None:
+        """Go on to the next start; with none left, return the reason to stop."""
+        if self.climb + 1 >= min(self.starts, len(self.parents) or 1):
+            return reason
+        self.climb, self.begun = self.climb + 1, False
         return self._limit()
 
     def _limit(self) -> Stopped | None:
@@ -204,11 +231,11 @@ class Run:
         start, state = self.first or self.best, self.state()
         watched = self.monitor.guards.held_out is not None
         if watched:
-            self._look_at(start, 0)
-            self._look_at(self.best, self.iteration)
+            self._last_look(start, 0)
+            self._last_look(self.best, self.iteration)
         chosen = self.monitor.safest() or self.best
         seen = {"start": start, "best": self.best, "chosen": chosen}
-        held = {name: self._look_at(item, self.iteration) for name, item in seen.items()} if watched else {}
+        held = {name: self._last_look(item, self.iteration) for name, item in seen.items()} if watched else {}
         return NoiseSearch(
             method=self.method.name,
             start=start,
@@ -268,8 +295,12 @@ class Run:
         for name in (*self._PLAIN, *self._KEPT, "pool", "parents"):
             setattr(self, name, state[name])
         self.monitor.restore(state["monitor"])
-        self.curve = [Point(**row) for row in state["curve"]]
-        self.objective.cost = Cost(**state["cost"])
+        self.curve = [restored_point(row) for row in state["curve"]]
+        cost = Cost(**state["cost"])
+        counts = (*state["cost"].values(), self.iteration, self.climb)
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            raise CheckpointCorrupt("What the saved run has cost, or how far it got, is no number; start anew.")
+        self.objective.cost = cost
         self.before = state["seconds"]
         if self.begun and state["method"]:
             at = self.origin.noise if self.origin is not None else self.noises[:1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -36,10 +36,12 @@ def save_state(path: str | Path, state: Mapping[str, Any]) -> Path:
         os.close(descriptor)
         save_file(tensors, name, metadata=metadata)
         Path(name).replace(path)
-    except OSError as error:
+    except (OSError, ValueError, SafetensorError) as error:  # a full disk is safetensors' own error, a NUL a ValueError
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise OutputError(f"{path} cannot be written ({reason}). Choose another place.") from error
+    finally:
         if name:
             Path(name).unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}). Choose another place.") from error
     return path
 
 
@@ -47,6 +49,8 @@ def load_state(path: str | Path) -> dict[str, Any]:
     """Read a state for `optimize_noise(resume=...)`; raises CheckpointCorrupt when the file is not one."""
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise CheckpointCorrupt(f"{path} is not a file that can be read.")
         if path.stat().st_size > LARGEST:
             raise CheckpointCorrupt(f"{path} is far too large for the state of a noise optimisation.")
         with safe_open(str(path), "pt") as file:
@@ -80,6 +84,18 @@ def _flat(value: Any, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"A {type(value).__name__} cannot be put into a state.")
 
 
+def _evaluation(parts: dict[str, Any]) -> Evaluation:
+    """Return an evaluation whose parts have their types, so that nothing fails when it is shown much later."""
+    made = Evaluation(**parts)
+    whole = all(isinstance(x, Tensor) and x.is_floating_point() for x in (made.noise, made.latent, made.image))
+    if not whole or made.image.ndim != 4 or made.image.shape[:2] != (1, 3) or not made.image.numel():
+        raise ValueError("an image or its noise is not a tensor of the right shape")
+    numbers = [made.loss, *made.scores.values()] if isinstance(made.scores, dict) else [None]
+    if not all(isinstance(number, (int, float)) for number in numbers):
+        raise ValueError("a score is not a number")
+    return made
+
+
 def _deep(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     if isinstance(value, list):
         return [_deep(item, tensors) for item in value]
@@ -88,5 +104,5 @@ def _deep(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     if "tensor" in value:
         return tensors[value["tensor"]]
     if "evaluation" in value:
-        return Evaluation(**{name: _deep(item, tensors) for name, item in value["evaluation"].items()})
+        return _evaluation({name: _deep(item, tensors) for name, item in value["evaluation"].items()})
     return {key: _deep(item, tensors) for key, item in value["dict"].items()}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..errors import CheckpointCorrupt
 from . import noise as sphere
 from .noise import NoiseHealth
 from .objective import Cost, Evaluation
@@ -56,6 +57,20 @@ class Point:
     held_out: float | None = None
     """Held-out score of the best image so far, in iterations that look at it."""
     skipped: bool = False
+
+
+def restored_point(row: Mapping[str, Any]) -> Point:
+    """Return a point from plain values; raises CheckpointCorrupt when they have other types than those of a point."""
+    made = Point(**row)
+    tables = made.scores, made.best_scores
+    whole = (made.start, made.iteration, made.images, made.equivalents)
+    parts = [made.seconds, made.loss, made.best_loss, made.angle, made.norm]
+    parts += [value for value in (made.grad_norm, made.held_out) if value is not None]
+    if all(isinstance(table, Mapping) for table in tables):
+        parts += [value for table in tables for value in table.values()]
+        if all(isinstance(v, (int, float)) for v in parts) and all(isinstance(v, int) for v in whole):
+            return made
+    raise CheckpointCorrupt("The curve of the saved run holds something else than numbers; start anew.")
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,11 @@ def test_an_unwritable_place_is_refused_before_the_work(tmp_path: Path, capsys: 
     assert_one_error(capsys)
     assert run(PROMPT, "--out", tmp_path / "new", "--save-state", tmp_path / "none" / "state") == 2
     assert_one_error(capsys)
+    for odd in ("/", "."):
+        assert run(PROMPT, "--out", odd) == 2
+        assert_one_error(capsys)
+    assert run(PROMPT, "--out", tmp_path / "new", "--resume", "") == 2
+    assert_one_error(capsys)
     assert run("", "--out", tmp_path / "new") == 2
     assert_one_error(capsys)
     assert not (tmp_path / "new").exists()

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import math
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from noise_worlds import PixelReward, TinyGenerator, TinyReward, as_image
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from hpskit.errors import Cancelled, CheckpointCorrupt, HpsError, ImageError, MemoryExhausted, SelectionError
+from hpskit.errors import (
+    Cancelled,
+    CheckpointCorrupt,
+    HpsError,
+    ImageError,
+    MemoryExhausted,
+    OutputError,
+    SelectionError,
+)
 from hpskit.scorers import combine
 from hpskit.search import Geodesic, Guards, Objective, Reno, Term, load_state, optimize_noise, save_state, terms_of
 from hpskit.search.guards import Look, drift, look
 from hpskit.search.objective import Cost, spread
+from hpskit.search.sphere import SphereSearch, ZeroOrder
+from hpskit.search.subspace import SubspaceSearch
 
 METHODS = {"reno": Reno, "geodesic": Geodesic}
 
@@ -395,3 +408,127 @@ def test_files_that_are_no_state(tmp_path: Path) -> None:
         load_state(path)
     with pytest.raises(CheckpointCorrupt):
         load_state(tmp_path / "absent")
+
+
+# --- what was found by breaking it ----------------------------------------------------------
+
+
+class Stop:
+    """Raises Cancelled at the k-th call, once."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, *_: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Cancelled("stop")
+
+
+@pytest.mark.parametrize("make", [Reno, Geodesic, SphereSearch, ZeroOrder, SubspaceSearch])
+def test_a_run_stopped_in_the_middle_of_an_image_goes_on_to_the_same_bits(make: Any) -> None:
+    def run(stop: Stop, resume: Any = None) -> Any:
+        world = TinyGenerator(1)
+
+        def render(x: torch.Tensor) -> torch.Tensor:
+            stop()
+            return world.latent(x)
+
+        objective = Objective(render, world.decode, terms_of(TinyReward(2)), "p")
+        return optimize_noise(make(), objective, noises(2), iterations=4, keep_on_cancel=True, resume=resume)
+
+    whole, part = run(Stop(0)), run(Stop(4))
+    assert part.stopped == "cancelled"
+    rest = run(Stop(0), part.state)
+    assert [p.loss for p in rest.curve] == [p.loss for p in whole.curve]
+    assert torch.equal(rest.best.noise, whole.best.noise)
+
+
+@pytest.mark.parametrize("iterations", [2, 4])
+def test_a_finished_run_without_iterations_to_make_ends_at_once(iterations: int) -> None:
+    done = optimize_noise(Geodesic(), aim(), noises(), iterations=4)
+    again = optimize_noise(Geodesic(), aim(), noises(), iterations=iterations, resume=done.state, cancelled=Stop(9))
+    assert again.stopped == "iterations" and len(again.curve) == 4 and again.best.loss == done.best.loss
+
+
+def test_a_finished_geodesic_run_really_goes_on() -> None:
+    short = optimize_noise(Geodesic(), aim(), noises(), iterations=5)
+    longer = optimize_noise(Geodesic(), aim(), noises(), iterations=12, resume=short.state)
+    assert longer.best.loss < short.best.loss and len({p.loss for p in longer.curve[-5:]}) == 5
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory."), Cancelled("stop")])
+def test_a_held_out_scorer_that_fails_last_does_not_cost_the_best(error: Exception) -> None:
+    class Late(TinyReward):
+        looks = 0
+
+        def score(self, images: Any, prompts: Any) -> Any:
+            Late.looks += 1
+            if Late.looks > 2:
+                raise error
+            return super().score(images, prompts)
+
+    guards = Guards(held_out=Late(7, "pickscore"), every=2)
+    found = optimize_noise(Geodesic(), aim(), noises(), iterations=6, guards=guards, keep_on_cancel=True)
+    assert found.stopped in ("memory", "cancelled") and found.best.usable and found.held_out["start"] is not None
+
+
+@pytest.mark.parametrize("noise", [torch.zeros(1, 3, 4, 4), torch.zeros(1, 0, 4, 4)])
+def test_noise_without_direction_is_refused(noise: torch.Tensor) -> None:
+    with pytest.raises(SelectionError, match="zero"):
+        optimize_noise(Reno(), pixels(lambda x: x.flatten(1).sum(1)), noise)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    "function", [lambda x: x.mean(), lambda x: x.flatten(1).mean(1, keepdim=True), lambda x: [1.0], lambda x: None]
+)
+def test_scorers_that_return_no_number_an_image_are_named(function: Any, count: int) -> None:
+    with pytest.raises(HpsError, match="pixels returned"):
+        optimize_noise(Reno(), pixels(function), flat(count))
+    guards = Guards(held_out=PixelReward(function, "watcher"))
+    with pytest.raises(HpsError, match="watcher returned"):
+        optimize_noise(Reno(), pixels(lambda x: x.flatten(1).mean(1)), flat(count), guards=guards)
+
+
+def test_a_scorer_without_gradient_is_named_and_guards_need_a_rhythm() -> None:
+    with pytest.raises(HpsError, match="No gradient"):
+        optimize_noise(Reno(), pixels(lambda x: torch.ones(len(x))), flat(2))
+    with pytest.raises(SelectionError, match="every 0"):
+        Guards(every=0)
+
+
+def test_a_state_that_cannot_be_written_is_a_clean_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("hpskit.search.state.save_file", full)
+    with pytest.raises(OutputError, match="No space"):
+        save_state(tmp_path / "state", {"a": 1})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_no_state(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointCorrupt, match="not a file"):
+        load_state(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s["cost"].update(forwards=torch.zeros(2)),
+        lambda s: s.update(iteration=-(10**9)),
+        lambda s: s["curve"][0].update(best_scores=3),
+        lambda s: s["curve"][0].update(held_out="x"),
+        lambda s: s.update(first=replace(s["first"], scores=[])),
+        lambda s: s.update(first=replace(s["first"], noise="x")),
+    ],
+)
+def test_a_tampered_state_is_refused_before_it_is_used(change: Any, tmp_path: Path) -> None:
+    state = dict(optimize_noise(Reno(), aim(), noises(2), iterations=2).state)
+    change(state)
+    with pytest.raises(CheckpointCorrupt):
+        resume = load_state(save_state(tmp_path / "state", state))
+        optimize_noise(Reno(), aim(), noises(2), iterations=4, resume=resume, cancelled=Stop(9))
