@@ -23,11 +23,17 @@ FOREIGN = {"torch", "numpy", "PIL", "aiohttp", "server", "execution", "app", *sy
 
 
 def alias(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a normal tensor on the memory of an inference tensor; normal tensors, and quantised ones, as they are.
+    """Return a normal tensor on the memory of an inference tensor; normal tensors as they are.
 
-    Must be called outside inference mode.
+    Of the host's quantised weights the parts are aliased. Must be called outside inference mode.
     """
-    if not tensor.is_inference() or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+    if not tensor.is_inference():
+        return tensor
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, context = tensor.__tensor_flatten__()
+        parts = {name: alias(getattr(tensor, name)) for name in names}
+        return type(tensor).__tensor_unflatten__(parts, context, tensor.size(), tensor.stride())  # type: ignore[no-any-return]
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
         return tensor
     empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
     place = (tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
@@ -58,7 +64,7 @@ def freeze(module: torch.nn.Module) -> None:
 
 def _frozen(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
     tensor = alias(parameter)
-    if tensor is parameter:  # quantised: refused before a backward pass, see refusals.py
+    if tensor is parameter:  # of a kind that is not known; the pre-flight tells whether it works
         return parameter
     frozen = torch.nn.Parameter(tensor, requires_grad=False)
     frozen.__dict__.update(parameter.__dict__)

@@ -16,15 +16,14 @@ class SavedBytes:
     """Counts the bytes of distinct memory that autograd stores within a `with` block, weights left out."""
 
     def __init__(self, weights: Iterable[torch.Tensor] = ()) -> None:
-        self._weights = {tensor.untyped_storage().data_ptr() for tensor in weights}
+        self._weights = {_place(tensor)[0] for tensor in weights}
         self._seen: dict[int, int] = {}
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
 
     def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
-        with contextlib.suppress(NotImplementedError, RuntimeError):  # tensors without a storage of their own
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in self._weights:
-                self._seen[storage.data_ptr()] = storage.nbytes()
+        place, size = _place(tensor)
+        if place not in self._weights:
+            self._seen[place] = size
         return tensor
 
     def __enter__(self) -> SavedBytes:
@@ -38,6 +37,15 @@ class SavedBytes:
     def bytes(self) -> int:
         """Bytes so far."""
         return sum(self._seen.values())
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, int]:
+    """Return where a tensor's memory is and its size; 0, 0 for quantised tensors, which have none of their own."""
+    try:
+        storage = tensor.untyped_storage()
+        return storage.data_ptr(), storage.nbytes()
+    except (NotImplementedError, RuntimeError):
+        return 0, 0
 
 
 @dataclass

@@ -40,6 +40,8 @@ class Report:
     """Relative error of the gradient against a finite difference along it."""
     identical: bool = False
     """Whether the differentiable forward pass equals the stock one bit for bit."""
+    distance: float = 0.0
+    """Relative difference of the differentiable forward pass to the stock one."""
     gradient: torch.Tensor | None = None
     saved: int = 0
     """Bytes that the forward pass stored for the backward pass, without weights."""
@@ -90,7 +92,8 @@ class Probe(comfy.samplers.Sampler):
         with torch.no_grad():
             measured, exact = self.difference(render, noise, direction, weights), float(gradient.norm())
         same = torch.equal(samples, stock)
-        self.report = Report(abs(measured - exact) / abs(exact), same, gradient, saved.bytes, calls)
+        distance = float((samples - stock).norm() / stock.norm())
+        self.report = Report(abs(measured - exact) / abs(exact), same, distance, gradient, saved.bytes, calls)
 
     def difference(self, render: Any, noise: Any, direction: Any, weights: Any) -> float:
         """Return the directional derivative by finite differences of fourth order."""
@@ -130,7 +133,8 @@ def probe(
 def expect(kind: str, *, limit: float = LIMIT, identical: bool = True, **settings: Any) -> dict[str, Any]:
     """Probe a run; fail unless the gradient is right and the forward pass is the stock one."""
     report = probe(kind, **settings)
-    figures = {name: getattr(report, name) for name in ("error", "apart", "identical", "saved", "calls")}
+    figures = {name: getattr(report, name) for name in ("error", "apart", "identical", "distance", "saved", "calls")}
     right = report.error < limit and report.apart < 1e-4 and (report.identical or not identical)
+    right = right and report.distance < 1e-5
     assert right, (kind, sorted(settings), figures)
     return figures
