@@ -13,14 +13,14 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_management as mm
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from ..hpskit.errors import GradientError
+from .recompute import NO_GRADIENT, Manner, recomputed
 
 LEVELS = ("none", "steps", "blocks", "full")
 """What is checkpointed: nothing, denoiser calls, blocks of the network, or both."""
@@ -38,13 +38,15 @@ class Calls:
     """Denoiser calls of the sampler, without those that only compute again."""
     open: bool = True
     """False once what the run needs has been put back."""
+    manner: Manner = field(default_factory=Manner)
 
 
 class StepGuider:
     """What the twin of a sampler sees as its guider: counts calls, lets interrupts through, checkpoints each call."""
 
-    def __init__(self, guider: Any, calls: Calls, checkpointed: bool) -> None:
-        self.__dict__.update(_guider=guider, _calls=calls, _checkpointed=checkpointed)
+    def __init__(self, guider: Any, calls: Calls, checkpointed: bool, options: Any = None) -> None:
+        """`options` are the model options of the run."""
+        self.__dict__.update(_guider=guider, _calls=calls, _checkpointed=checkpointed, _options=options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_guider"], name)
@@ -73,12 +75,12 @@ class StepGuider:
 
         if not (torch.is_grad_enabled() and x.requires_grad):
             return denoise(x)
-        denoised = checkpoint(denoise, x, use_reentrant=False) if self.__dict__["_checkpointed"] else denoise(x)
+        # A sampler with model options of its own (the CFG++ ones) takes tensors out of the call by the back door.
+        if self.__dict__["_checkpointed"] and model_options is self.__dict__["_options"]:
+            return recomputed(denoise, x, keep_random=True, strict=True, manner=calls.manner)
+        denoised = denoise(x)
         if not denoised.requires_grad:  # samplers add x to it, so that a gradient would come out, and be wrong
-            raise GradientError(
-                "The model's prediction carries no gradient: a patch on the model cuts it off. Remove the patch, or "
-                "search without gradients."
-            )
+            raise GradientError(NO_GRADIENT)
         return denoised
 
 
@@ -152,62 +154,96 @@ def _with_copies(module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
 
 
 @contextlib.contextmanager
-def checkpointed_blocks(networks: Iterable[torch.nn.Module]) -> Iterator[int]:
+def checkpointed_blocks(networks: Iterable[torch.nn.Module], *, caches_unused: bool = False) -> Iterator[int]:
     """Checkpoint the repeated blocks of networks until the end of the block; gives their number.
 
-    Without gradients the blocks run as always.
+    Without gradients the blocks run as always. `caches_unused`: nobody reads the tensors that blocks leave in lists and
+    dictionaries, as in a video decoder that decodes one frame.
     """
     blocks = [block for network in networks for block in repeated_blocks(network)]
     patched = [block for block in dict.fromkeys(blocks) if "forward" not in vars(block)]
     try:
         for block in patched:
-            vars(block)["forward"] = _checkpointing(block.forward, type(block).__name__)
+            vars(block)["forward"] = _Block(block.forward, caches_unused)
         yield len(patched)
     finally:
         for block in patched:
             vars(block).pop("forward", None)
 
 
-def _checkpointing(forward: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def checkpointing(*args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled() or not any(map(_is_tracked, (*args, *kwargs.values()))):
-            return forward(*args, **kwargs)
-        replay = _Replay(forward, name, tuple(map(_copied, args)), _copied_values(kwargs))
-        return checkpoint(replay.run(args, kwargs), *args, use_reentrant=False, preserve_rng_state=False)
-
-    return checkpointing
-
-
-class _Replay:
-    """Runs a block, and runs it again on what it was given the first time.
+class _Block:
+    """The forward of a block that is computed again in the backward pass.
 
     The host passes dictionaries and lists that it changes as it goes from block to block (which block it is at, caches
-    of video decoders): the second run gets them as they were.
+    of video decoders): the second run gets them as they were. Blocks that take or leave tensors with gradients in such
+    containers are run as always, for what goes that way would be cut off.
     """
 
-    def __init__(self, forward: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.forward, self.name, self.args, self.kwargs = forward, name, args, kwargs
-        self.versions = self._versions()
+    def __init__(self, forward: Callable[..., Any], caches_unused: bool) -> None:
+        self.forward, self.caches_unused = forward, caches_unused
+        self.manner, self.leaves_tensors = Manner(), False
 
-    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
-        """Return a function that runs the block on `args` at the first call, and on copies of the kept ones later."""
-        given: list[tuple[tuple[Any, ...], dict[str, Any]]] = [(args, kwargs)]
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the block."""
+        values = [*args, *kwargs.values()]
+        # All of them: a block may change those without gradients in place, too.
+        places = [k for k, value in enumerate(values) if isinstance(value, torch.Tensor)]
+        plain = not torch.is_grad_enabled() or not any(map(_is_tracked, values))
+        handed_on = not self.caches_unused and any(map(_holds_tracked, values))
+        if plain or self.leaves_tensors or handed_on:
+            return self.forward(*args, **kwargs)
+        call = _Call(self.forward, values, places, len(args), list(kwargs))
+        before = _contents(values)
+        made = recomputed(call, *(values[k] for k in places), manner=self.manner)
+        if not self.caches_unused and _contents(values) - before:
+            self.leaves_tensors = True
+            call.put_back(values)
+            return self.forward(*args, **kwargs)
+        return made
 
-        def compute(*_: Any) -> Any:
-            if given:
-                first_args, first_kwargs = given.pop()
-                return self.forward(*first_args, **first_kwargs)
-            if self._versions() != self.versions:
-                raise GradientError(
-                    f"An input of {self.name} was changed in place, so that the block cannot be computed again: "
-                    'choose the checkpointing "steps" instead.'
-                )
-            return self.forward(*map(_copied, self.args), **_copied_values(self.kwargs))
 
-        return compute
+class _Call:
+    """One call of a block: the first time on what it was given, later on copies of its containers."""
 
-    def _versions(self) -> list[int]:
-        return [value._version for value in (*self.args, *self.kwargs.values()) if _is_tracked(value)]
+    def __init__(
+        self, forward: Callable[..., Any], values: list[Any], places: list[int], count: int, names: list[str]
+    ) -> None:
+        self.forward, self.places, self.count, self.names = forward, places, count, names
+        self.kept = [None if k in places else _copied(value) for k, value in enumerate(values)]
+        self.given: list[Any] | None = [None if k in places else value for k, value in enumerate(values)]
+
+    def put_back(self, values: list[Any]) -> None:
+        """Give the containers among the arguments their first contents again."""
+        for value, kept in zip(values, self.kept, strict=True):
+            if type(value) in (dict, list):
+                value.clear()
+                value.update(kept) if isinstance(value, dict) else value.extend(kept)
+
+    def __call__(self, *tensors: torch.Tensor) -> Any:
+        """Run the block on these tensors and the other arguments of the call."""
+        values, self.given = self.given or list(map(_copied, self.kept)), None
+        for place, tensor in zip(self.places, tensors, strict=True):
+            values[place] = tensor
+        return self.forward(*values[: self.count], **dict(zip(self.names, values[self.count :], strict=True)))
+
+
+def _holds_tracked(value: Any, depth: int = 4) -> bool:
+    """Return whether a container holds a tensor that requires gradients."""
+    if not isinstance(value, (dict, list, tuple)) or depth == 0:
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return any(_is_tracked(item) or _holds_tracked(item, depth - 1) for item in items)
+
+
+def _contents(values: Iterable[Any], depth: int = 4) -> set[int]:
+    """Return the identities of the floating-point tensors in the containers among the values."""
+    found: set[int] = set()
+    for value in values:
+        if isinstance(value, (dict, list, tuple)) and depth:
+            items = list(value.values() if isinstance(value, dict) else value)
+            found |= {id(item) for item in items if isinstance(item, torch.Tensor) and item.is_floating_point()}
+            found |= _contents(items, depth - 1)
+    return found
 
 
 def _is_tracked(value: Any) -> bool:
@@ -220,7 +256,3 @@ def _cloned(value: Any) -> Any:
 
 def _copied(value: Any) -> Any:
     return value.copy() if type(value) in (dict, list) else value
-
-
-def _copied_values(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: _copied(value) for key, value in values.items()}

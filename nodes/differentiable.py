@@ -70,7 +70,8 @@ class Render:
             return self._twin_sample(noise)
 
     def _twin_sample(self, noise: torch.Tensor) -> torch.Tensor:
-        guider = StepGuider(self.guider, self.calls, self.steps_checkpointed)
+        options = self.extra_args.get("model_options")
+        guider = StepGuider(self.guider, self.calls, self.steps_checkpointed, options)
         start = (Aliases().of(noise) if noise.is_inference() else noise).to(self.device, torch.float32)
         args = (guider, self.sigmas, dict(self.extra_args), None, start, self.latent_image, self.denoise_mask, True)
         samples: torch.Tensor = twin_of(self.sampler).sample(*args)

@@ -63,7 +63,7 @@ def _decode(vae: Any, checkpoint: bool, samples: torch.Tensor) -> torch.Tensor:
         latents = _shaped(vae, alias(samples))
         _load(vae, latents)
         latents = latents.to(vae.device, vae.vae_dtype)
-        blocks = checkpointed_blocks([network]) if checkpoint else contextlib.nullcontext()
+        blocks = checkpointed_blocks([network], caches_unused=True) if checkpoint else contextlib.nullcontext()
         with blocks:
             pixels = network.decode(latents)
         # A clone, since newer hosts work in place on what they are given.
