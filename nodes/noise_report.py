@@ -38,7 +38,7 @@ def record(found: NoiseSearch, plan: Plan, seed: int, model: str) -> NoiseRecord
         scorer_version=info.version,
         start=dict(found.start.scores),
         best=dict(found.chosen.scores),
-        degrees=math.degrees(found.angle_to_start),
+        degrees=math.degrees(found.angle),
         model=model,
         vae=type(getattr(plan.vae, "first_stage_model", plan.vae)).__name__,
         made_by=f"hps {__version__}",
@@ -52,7 +52,8 @@ def report(found: NoiseSearch, plan: Plan, main: str, table: ScoreTable, notes: 
     """Return the result in words, with the table and everything worth a warning."""
     known = tables.warnings(table)
     warnings = [f"Note: {note}" for note in (*found.warnings, *notes) if note not in known]
-    lines = [_headline(found, main), found.reason, _effort(found), *_held_out(found, plan), _turn(found), *warnings]
+    lines = [_headline(found, main), found.reason, *_earlier(found, main), _effort(found), *_held_out(found, plan)]
+    lines += [_turn(found), *warnings]
     return "\n".join([*lines, "", "Image 0 is the start, image 1 the result.", "", tables.describe(table)])
 
 
@@ -60,7 +61,20 @@ def _headline(found: NoiseSearch, main: str) -> str:
     before, after = found.start.scores[main], found.chosen.scores[main]
     if found.chosen.loss >= found.start.loss:
         return f"Nothing better than the start was found: score {before:.3f} ({found.method})"
-    return f"Score {before:.3f} -> {after:.3f} ({after - before:+.3f}) by {found.method}"
+    parent, tried = found.parent.scores[main], sum(point.phase == "screen" for point in found.curve)
+    if tried < 2:
+        return f"Score {before:.3f} -> {after:.3f} ({after - before:+.3f}) by {found.method}"
+    return (
+        f"Score: given noise {before:.3f}, begun with {parent:.3f} (of {tried} tried), optimised {after:.3f} "
+        f"({after - parent:+.3f} by {found.method})"
+    )
+
+
+def _earlier(found: NoiseSearch, main: str) -> list[str]:
+    if not found.earlier:
+        return []
+    most = found.best.scores[main]
+    return [f"An earlier image is handed out than the one with the highest score ({most:.3f}): both scorers like it."]
 
 
 def _effort(found: NoiseSearch) -> str:
@@ -84,7 +98,7 @@ def _held_out(found: NoiseSearch, plan: Plan) -> list[str]:
 def _turn(found: NoiseSearch) -> str:
     health = found.health
     state = "looks like noise" if health.verdict == "green" else f"looks unusual ({health.verdict}): {health.words}"
-    return f"The noise was turned by {math.degrees(found.angle):.1f} degrees and {state}."
+    return f"The noise was turned by {math.degrees(found.angle):.1f} degrees from the one it began with and {state}."
 
 
 # --- picture ---------------------------------------------------------------------------------------------------------
@@ -142,6 +156,7 @@ def as_json(found: NoiseSearch, table: ScoreTable, main: str) -> dict[str, Any]:
         "reason": found.reason,
         "seconds": found.seconds,
         "angle": math.degrees(found.angle),
+        "begun_with": found.parent.scores.get(main),
         "health": found.health.verdict,
         "cost": {"forwards": found.cost.forwards, "backwards": found.cost.backwards, "rewards": found.cost.rewards},
     }

@@ -12,6 +12,7 @@ import torch
 from comfy_api.latest import io
 
 from ..hpskit import prompts as texts
+from ..hpskit.errors import SelectionError
 from ..hpskit.images import to_nhwc
 from ..hpskit.search import NoiseSearch, noise_file
 from ..hpskit.search.noise_file import NoiseRecord
@@ -216,8 +217,17 @@ def _outputs() -> list[Any]:
 
 
 def make_plan(prompt: str, clean_prompt: bool, **options: Any) -> Plan:
-    """Return the settings of the inputs from vae to fast_vae."""
-    return Plan(prompt=texts.clean(prompt) if clean_prompt else prompt, **options)
+    """Return the settings of the inputs from vae to fast_vae; raises SelectionError when they make no sense."""
+    plan = Plan(prompt=texts.clean(prompt) if clean_prompt else prompt, **options)
+    if plan.scorer.info.needs_text and not plan.prompt.strip():
+        raise SelectionError("The prompt is empty, so the scorer has nothing to compare the images with. Write one.")
+    optimised = [member.info.id for member in getattr(plan.scorer, "members", {"": plan.scorer}).values()]
+    if plan.held_out is not None and plan.held_out.info.id in optimised:
+        raise SelectionError(
+            f"{plan.held_out.info.name} is optimised and cannot be held out at the same time. Connect another scorer "
+            "to held_out, or none."
+        )
+    return plan
 
 
 def run(job: Sampling, plan: Plan, node_id: str | None) -> io.NodeOutput:

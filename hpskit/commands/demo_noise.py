@@ -14,7 +14,7 @@ from .making import Search
 from .noise_making import Models, Optimised, Rival
 from .noise_options import Settings
 
-ITERATIONS: Final = 12
+ITERATIONS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def gallery(pool: Search, match: Match) -> Gallery:
         for k, words in shown
     ]
     rival, made = match.rival, match.made
-    words = f"best of {len(rival.pool.values)}, cost of the next"
+    words = f"best of {len(rival.pool.values)}, as much compute as optimising"
     pictures.append(Picture(rival.image, words, score=rival.score, seed=rival.pool.result.best.seed))
     pictures.append(Picture(made.search.chosen.image, "optimised noise", score=made.score))
     return Gallery(pictures, pool.prompt)

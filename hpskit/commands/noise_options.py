@@ -32,8 +32,8 @@ class Settings:
     """How many of them are optimised."""
     seed: int = 0
     """Of the first starting noise; the others count up."""
-    steps: int = 6
-    cfg: float = 2.0
+    steps: int = 4
+    cfg: float = 1.0
     size: int = 256
     max_angle: float = 0.0
     """Degrees; 0 is the method's own: 60 for methods with gradients, none for the others."""

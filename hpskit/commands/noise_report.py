@@ -115,8 +115,9 @@ def _pictures(made: Optimised, rival: Rival | None) -> list[Picture]:
         best = rival.pool.result.best
         caption = f"best of {len(rival.pool.values)}, same cost"
         found.append(Picture(rival.image, caption, score=rival.score, seed=best.seed, winner=rival.score > made.score))
-    if search.best is not search.chosen:
-        found.append(Picture(search.best.image, "most reward, trusted less", score=search.best.scores[key]))
+    if search.earlier:
+        words = "highest score, not trusted by the held-out scorer"
+        found.append(Picture(search.best.image, words, score=search.best.scores[key]))
     caption = "optimised"
     found.append(
         Picture(search.chosen.image, caption, score=made.score, winner=rival is None or rival.score <= made.score)
@@ -235,4 +236,4 @@ def _facts(made: Optimised, rival: Rival | None) -> Facts:
 
 def megabytes(number: int | None) -> str:
     """Return the peak memory of the process in words."""
-    return "unknown" if number is None else f"{number / 1e6:.0f} MB, the whole process"
+    return "unknown" if number is None else f"{number / 1e6:.0f} MB of memory in the whole process"

@@ -152,15 +152,20 @@ def _tell(made: Optimised, rival: Rival | None) -> None:
         f"{search.reason} {search.seconds:.1f} s, {cost.forwards} forward and {cost.backwards} backward evaluations, "
         f"{console.count(cost.rewards, 'image')} scored, {megabytes(search.peak_memory)}."
     )
+    parent = search.parent.scores[made.models.key]
+    begun = f" Begun with seed {made.seed}: {parent:.3f}." if made.settings.screen > 1 else ""
     console.out(
-        f"First seed: {made.start:.3f}. Optimised: {made.score:.3f}, {made.score - made.start:+.3f} points, "
-        f"{math.degrees(search.angle):.1f} degrees from seed {made.seed}."
+        f"First seed: {made.start:.3f}.{begun} Optimised: {made.score:.3f}, {made.score - parent:+.3f} points by "
+        f"{made.settings.method}, turned by {math.degrees(search.angle):.1f} degrees."
     )
+    if search.earlier:
+        most = search.best.scores[made.models.key]
+        console.out(f"An earlier image is handed out than the one that scored most ({most:.3f}): both scorers like it.")
     if rival is not None:
         console.out(verdict(made, rival))
     console.out(_held_out(made))
     health = search.health
-    console.out(f"Noise: {health.verdict}{': ' + health.words if health.words else ''}.")
+    console.out(f"The noise looks {'random' if health.verdict == 'green' else 'unusual: ' + health.words}.")
 
 
 def _held_out(made: Optimised) -> str:

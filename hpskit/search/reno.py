@@ -23,6 +23,8 @@ MIXES: tuple[Mix, ...] = ("sum", "per_reward", "pcgrad")
 REFERENCE_SIZE = 16384
 """Elements of the latent that the published step size was tuned on (SD-Turbo, 512 x 512)."""
 _SMALL = 1e-6
+RETURN = 3
+"""Iterations without a new best after which the geodesic form goes back to it."""
 
 
 def clipped(grad: Tensor, most: float) -> Tensor:
@@ -119,12 +121,16 @@ class Reno:
         self.start, self.noise, self.velocity = state["start"], state["noise"], state["velocity"]
 
 
+_BEST = ("best", "best_grad", "best_loss", "stale")
+
+
 class Geodesic:
     """Riemannian ReNO: the noise moves along great circles, so its norm never changes.
 
     The velocity is carried along to each new tangent space. A step turns the noise by lr * |v| / |e|, at most `turn`
     radians, and the turn shrinks to nothing over the run (cosine). When the loss has risen twice running, the steps
-    are halved. The rate is four times ReNO's: the decay and the limit on the turn allow it, and it found more
+    are halved; after three iterations without a new best the noise goes back to the best one and starts afresh. The
+    rate is four times ReNO's: the decay and the limit on the turn allow it, and it found more
     (docs/noise_optimisation.md).
     """
 
@@ -151,6 +157,7 @@ class Geodesic:
         self.noise, self.velocity = self.start.clone(), torch.zeros_like(self.start)
         self.iterations, self.done, self.factor = max(1, iterations), 0, 1.0
         self.losses: list[float] = []
+        self.best, self.best_grad, self.best_loss, self.stale = self.start, 0 * self.start, math.inf, 0
 
     def step(self, objective: Objective, last: bool) -> Step:
         """Evaluate the noise and turn it down the gradient; a gradient that is not finite counts as zero."""
@@ -158,9 +165,10 @@ class Geodesic:
             return _look(objective, self.noise)
         found = objective.gradient(self.noise, separate=self.mix != "sum")
         ok = found.finite and found.evaluation.usable
+        grad = sphere.tangent(mixed(found.grads, self.mix, self.clip), self.noise) if ok else 0 * self.noise
         if ok:
             self._backtrack(found.evaluation.loss)
-        grad = sphere.tangent(mixed(found.grads, self.mix, self.clip), self.noise) if ok else 0 * self.noise
+            grad = self._from_the_best(found.evaluation.loss, grad)
         self.velocity = self.momentum * sphere.tangent(self.velocity, self.noise) - grad
         self._turn(self.velocity * self.momentum - grad)
         self.done += 1
@@ -179,9 +187,20 @@ class Geodesic:
         if len(self.losses) == 3 and self.losses[0] < self.losses[1] < self.losses[2]:
             self.factor, self.losses = self.factor / 2, [loss]
 
+    def _from_the_best(self, loss: float, grad: Tensor) -> Tensor:
+        """Note a new best; when there has been none for long, go back to it. Return the gradient to follow."""
+        if loss < self.best_loss:
+            self.best, self.best_grad, self.best_loss, self.stale = self.noise, grad, loss, 0
+            return grad
+        self.stale += 1
+        if self.stale < RETURN:
+            return grad
+        self.noise, self.velocity, self.stale, self.losses = self.best, torch.zeros_like(grad), 0, []
+        return self.best_grad
+
     def state(self) -> dict[str, Any]:
         """Return noise, velocity and where the schedule stands."""
-        names = ("start", "noise", "velocity", "done", "factor", "losses")
+        names = ("start", "noise", "velocity", "done", "factor", "losses", *_BEST)
         return {name: getattr(self, name) for name in names}
 
     def restore(self, state: dict[str, Any]) -> None:

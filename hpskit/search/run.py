@@ -239,7 +239,7 @@ class Run:
         return NoiseSearch(
             method=self.method.name,
             start=start,
-            parent=self.parent or start,
+            parent=self._parent_of(chosen) or start,
             best=self.best,
             chosen=chosen,
             held_out=held,
@@ -252,6 +252,11 @@ class Run:
             warnings=self._warnings(chosen),
             state=state,
         )
+
+    def _parent_of(self, chosen: Evaluation) -> Evaluation | None:
+        """Return the beginning of the climb that led to the chosen noise: of those begun, the nearest one."""
+        begun = self.parents[: self.climb + 1] or ([self.origin] if self.origin is not None else [])
+        return min(begun, key=lambda item: float(sphere.angle(item.noise, chosen.noise)[0]), default=self.parent)
 
     def _warnings(self, chosen: Evaluation) -> tuple[str, ...]:
         found = list(self.monitor.warnings(chosen))

@@ -93,7 +93,7 @@ class NoiseSearch:
     start: Evaluation
     """The noise that was given (the first one), unchanged."""
     parent: Evaluation
-    """The noise whose optimisation led to `best`: the start, or the best of the screened ones."""
+    """The noise whose optimisation led to `chosen`: the start, or one of the best of the screened ones."""
     best: Evaluation
     """Most reward."""
     chosen: Evaluation
@@ -126,6 +126,11 @@ class NoiseSearch:
     def angle_to_start(self) -> float:
         """Radians between the chosen noise and the noise that was given."""
         return float(sphere.angle(self.chosen.noise, self.start.noise)[0])
+
+    @property
+    def earlier(self) -> bool:
+        """Whether the held-out scorer made an iterate be chosen that is not the one with the most reward."""
+        return self.chosen is not self.best and self.chosen.loss > self.best.loss
 
     @property
     def health(self) -> NoiseHealth:
