@@ -42,7 +42,8 @@ def check_every_method_improves_the_miniature() -> None:
         assert table.ranking.rank == (2, 1) and torch.equal(run[1][0], stock[0][0])
         norm = float(run[3][0].noise.norm()) / math.sqrt(run[3][0].noise.numel())
         assert abs(norm - 1) < 0.05, (method, norm)
-        assert run[4][0].startswith(f"Score {before:.3f} -> {after:.3f}"), run[4][0]
+        assert run[4][0].startswith(f"Score: given noise {before:.3f}, begun with "), run[4][0]
+        assert f"(of 4 tried), optimised {after:.3f} (" in run[4][0], run[4][0]
 
 
 def check_the_noise_makes_its_image_again_bit_for_bit() -> None:
@@ -218,3 +219,13 @@ def check_help_and_tooltips() -> None:
     inputs = {item.id: item for item in node_class("HPS_OptimizeNoiseSimple").define_schema().inputs}
     assert (inputs["steps"].default, inputs["cfg"].default, inputs["iterations"].default) == (4, 1.0, 10)
     assert isinstance(Graph(), Graph)
+
+
+def check_a_held_out_scorer_that_is_optimised_and_an_empty_prompt_are_refused() -> None:
+    wired = parts.Wired(iterations=1)
+    wired.graph.nodes[wired.node.id]["inputs"]["held_out"] = wired.graph.give(parts.redness())
+    run = wired.graph.run(wired.node[0])
+    assert not run.ok and "cannot be held out" in run.error, run.error
+    graph, node, _, _ = parts.miniature(method="sphere search", iterations=1, prompt=" ")
+    run = graph.run(node[0])
+    assert not run.ok and "prompt is empty" in run.error, run.error

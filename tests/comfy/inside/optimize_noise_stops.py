@@ -35,8 +35,8 @@ BOTH = (parts.GRADIENT[0], parts.SEARCH[0])
 class Counting:
     """Redness, with something that happens at the k-th image (from 1)."""
 
-    def __init__(self, at: int = 0, event: Any = None) -> None:
-        self._inner, self._at, self._event = parts.redness(), at, event
+    def __init__(self, at: int = 0, event: Any = None, name: str = "fake") -> None:
+        self._inner, self._at, self._event = parts.redness(name), at, event
         self.info, self.calls = self._inner.info, 0
 
     def score(self, images: Any, prompts: Any) -> Any:
@@ -116,7 +116,7 @@ def check_a_cancel_while_scoring_or_watching_keeps_the_best_too() -> None:
     request = lambda _: (mm.interrupt_current_processing(), stop(_))[1]  # noqa: E731
     for name, at in (("scorer", 7), ("held_out", 2)):
         wired = parts.Wired(screen=2, iterations=20, on_cancel=parts.KEEP)
-        wired.graph.nodes[wired.node.id]["inputs"][name] = wired.graph.give(Counting(at, request))
+        wired.graph.nodes[wired.node.id]["inputs"][name] = wired.graph.give(Counting(at, request, name))
         run = parts.catch(wired.graph, wired.node, REPORT)
         assert "Stopped by hand" in run[0][0], run[0][0]
 
