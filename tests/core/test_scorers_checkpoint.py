@@ -74,7 +74,8 @@ LAYOUTS = [
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_scores(layout, state, expected, tmp_path):
     scorer = small_nets.scorer(save_as(layout, state, tmp_path))
-    assert torch.equal(scorer.score(images(), "a red fox").values, expected)
+    # Not to the last bit: how memory is aligned decides which kernels run.
+    torch.testing.assert_close(scorer.score(images(), "a red fox").values, expected, rtol=0, atol=1e-5)
 
 
 def test_weights_are_not_copied_when_their_type_fits(state, tmp_path):
