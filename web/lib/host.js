@@ -184,6 +184,29 @@ export function toast(severity, summary, detail = "", life = severity === "error
   app.extensionManager?.toast?.add?.({ severity, summary, detail, life });
 }
 
+// --- the host's dialogs and commands ---------------------------------------------------------------------------------
+
+/**
+ * Ask the person in the host's own dialog.
+ * @param {string} title
+ * @param {string} message
+ * @param {"default" | "delete"} [type] which words the buttons carry
+ * @returns {Promise<boolean>} false too when the dialog was closed without an answer
+ */
+export async function confirmed(title, message, type = "default") {
+  return (await app.extensionManager?.dialog?.confirm?.({ title, message, type })) === true;
+}
+
+/** @returns {boolean} whether the open workflow has changes that were not saved, as far as the host tells */
+export function unsaved() {
+  return app.extensionManager?.workflow?.activeWorkflow?.isModified === true;
+}
+
+/** Open the host's settings. */
+export async function openSettings() {
+  await app.extensionManager?.command?.execute?.("Comfy.ShowSettingsDialog");
+}
+
 // --- words -----------------------------------------------------------------------------------------------------------
 
 /** @type {any} */
