@@ -16,8 +16,9 @@ One module alone::
 
     stub_page.evaluate("async () => { const m = await import('/extensions/hps-nodes/lib/chart.js'); ... }")
 
-At hand in the page: app, graph, LiteGraph, LGraphBadge, StubNode, StubGraph, comfyAPI.api.api; app.loaded,
-app.loadedApi, app.queued (recorded calls), app.extensions, app.nodeOutputs, app.invoke(hook, ...values), app.addNode(options),
+At hand in the page: app, graph, LiteGraph, LGraphBadge, StubNode, StubGraph, comfyAPI.api.api;
+app.loaded, app.loadedApi, app.queued (recorded calls), app.extensions, app.nodeOutputs,
+app.invoke(hook, ...values), app.addNode(options),
 app.extensionManager.toasts / tabs / dialogs / answers (of the next confirm or prompt) / executed / toggleTab(id),
 app.extensionManager.setting.values, app.canvas.forwarded (mouse events given on).
 At hand in Python: asked, asked_for(path), delay(path, ms), send(event, detail), executed(node, output), open_tab(id),
