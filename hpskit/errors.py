@@ -74,6 +74,14 @@ class OutputError(HpsError, OSError):
     """A result cannot be written where it was asked for."""
 
 
+class LedgerError(HpsError):
+    """The ledger cannot be opened, read or written, or was asked something that makes no sense."""
+
+
+class LedgerFull(LedgerError, OutputError):
+    """There is no room on the disk for the ledger; nothing of it was lost."""
+
+
 class MemoryExhausted(HpsError):
     """Even the smallest chunk does not fit the device's memory."""
 

@@ -1,0 +1,230 @@
+"""One scored image as a writer hands it over, and how it is made fit to be stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+log = logging.getLogger("hps")
+
+MAX_THUMBNAIL: Final = 64 * 2**10
+"""Bytes of a thumbnail; a larger one is left out."""
+MAX_PROMPT: Final = 4 * 2**20
+"""Characters of a prompt; an entry with a longer one is refused."""
+MAX_EXTRA: Final = 64 * 2**10
+"""Characters of `parts`, `loras` and `extra`, each as JSON; a longer one is left out."""
+MAX_WORKFLOW: Final = 8 * 2**20
+"""Characters of a workflow as JSON; a longer one is left out."""
+MAX_NAME: Final = 4096
+"""Characters of every other text; the rest is cut off."""
+MAX_SCORE: Final = 1e100
+"""No scorer gives more; a larger number would overflow in a group's spread."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image, one prompt, one scorer, and what made the image; everything but the first six fields may be unknown.
+
+    Scores compare only within one prompt and one fingerprint: scorer, version, preprocessing, compute type, checkpoint.
+    """
+
+    prompt: str
+    scorer: str
+    scorer_version: str
+    preprocess: str
+    dtype: str
+    score: float
+    """Finite; entries with another score are refused."""
+    checkpoint: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Scores of the members of an ensemble."""
+    negative: str = ""
+    model: str = ""
+    loras: tuple[tuple[str, float], ...] = ()
+    sampler: str = ""
+    scheduler: str = ""
+    steps: int | None = None
+    cfg: float | None = None
+    denoise: float | None = None
+    width: int = 0
+    height: int = 0
+    seed: int | None = None
+    """-2^63 to 2^64 - 1; anything else counts as unknown."""
+    image_hash: str = ""
+    """Hex digest of the 8 bit pixels (nodes) or of the file (command line); joins entries with saved files."""
+    thumbnail: bytes | None = None
+    """WebP or JPEG, at most 64 KiB."""
+    file: str = ""
+    """Where the image was saved, if it was: below the host's output folder, or absolute (command line)."""
+    workflow: Mapping[str, Any] | None = None
+    workflow_kind: str = ""
+    """"workflow" (what the editor saves) or "prompt" (what the server runs)."""
+    source: str = "comfyui"
+    """"comfyui", "cli" or "webui"."""
+    run: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else that is JSON; numbers that are not finite become null."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An entry as it is stored: `columns` go into the row itself, the other fields into tables of their own."""
+
+    digest: bytes
+    """Of everything but time and run."""
+    prompt: str
+    negative: str
+    scorer: tuple[str, str, str, str, str]
+    """Name, version, preprocessing, compute type, checkpoint."""
+    fingerprint: str
+    columns: Mapping[str, Any]
+    thumbnail: tuple[bytes, bytes] | None
+    """Hash and bytes."""
+    workflow: tuple[bytes, str, bytes] | None
+    """Hash, kind and compressed JSON."""
+
+
+def prepare(entry: Entry) -> Prepared | None:
+    """Return the entry ready to be stored, or None when its score or its prompts are none that can be kept.
+
+    What is optional and cannot be stored (too large, not finite, of a wrong type) is left out, never an error: a
+    ledger must not stop the work that it records.
+    """
+    score = _real(entry.score)
+    if score is None or abs(score) > MAX_SCORE:
+        log.warning("An image with the score %r is not recorded in the ledger.", entry.score)
+        return None
+    if max(len(entry.prompt), len(entry.negative)) > MAX_PROMPT:
+        log.warning("An image is not recorded in the ledger: its prompt has more than %d characters.", MAX_PROMPT)
+        return None
+    names = (entry.scorer, entry.scorer_version, entry.preprocess, entry.dtype, entry.checkpoint)
+    scorer = (_name(names[0]), _name(names[1]), _name(names[2]), _name(names[3]), _name(names[4]))
+    columns, thumbnail, workflow = _columns(entry, score), _thumbnail(entry.thumbnail), _workflow(entry)
+    identity = [entry.prompt, entry.negative, *scorer, *columns.values()]
+    hashes = [part[0].hex() if part else None for part in (thumbnail, workflow)]
+    run = {"run": _name(entry.run)}
+    return Prepared(
+        short_hash(json.dumps([identity, hashes]).encode()),
+        *(entry.prompt, entry.negative, scorer, fingerprint(scorer), {**columns, **run}, thumbnail, workflow),
+    )
+
+
+def fingerprint(scorer: tuple[str, ...]) -> str:
+    """Return 12 hex digits for scorer, version, preprocessing, compute type and checkpoint; only equal ones compare."""
+    return hashlib.sha256(json.dumps(list(scorer)).encode()).hexdigest()[:12]
+
+
+def short_hash(data: bytes) -> bytes:
+    """Return the first 16 bytes of the sha256 of `data`: short keys that do not collide by chance."""
+    return hashlib.sha256(data).digest()[:16]
+
+
+def text_hash(text: str) -> bytes:
+    """Return the key of a prompt; any text has one, lone surrogates too."""
+    return short_hash(text.encode("utf-8", "surrogatepass"))
+
+
+def unpacked_workflow(data: bytes) -> dict[str, Any] | None:
+    """Return the graph of compressed JSON; None when it is damaged."""
+    try:
+        graph = json.loads(zlib.decompress(data))
+    except (zlib.error, ValueError, TypeError, RecursionError):
+        return None
+    return graph if isinstance(graph, dict) else None
+
+
+def _columns(entry: Entry, score: float) -> dict[str, Any]:
+    loras = [[_name(name), _real(strength)] for name, strength in entry.loras]
+    parts = {_name(name): number for name, value in entry.parts.items() if (number := _real(value)) is not None}
+    return {
+        "score": score,
+        "model": _name(entry.model),
+        "sampler": _name(entry.sampler),
+        "scheduler": _name(entry.scheduler),
+        "steps": _integer(entry.steps),
+        "cfg": _real(entry.cfg),
+        "denoise": _real(entry.denoise),
+        "width": _integer(entry.width) or 0,
+        "height": _integer(entry.height) or 0,
+        "seed": _seed(entry.seed),
+        "image": _name(entry.image_hash),
+        "source": _name(entry.source),
+        "file": _name(entry.file),
+        "loras": _json(loras, "list of LoRAs", MAX_EXTRA),
+        "parts": _json(parts, "scores of the members", MAX_EXTRA),
+        "extra": _json(entry.extra, "extra data", MAX_EXTRA),
+    }
+
+
+def _thumbnail(data: bytes | None) -> tuple[bytes, bytes] | None:
+    if not data:
+        return None
+    if len(data) > MAX_THUMBNAIL:
+        log.warning("A thumbnail of %d bytes is left out of the ledger (at most %d).", len(data), MAX_THUMBNAIL)
+        return None
+    return short_hash(data), bytes(data)
+
+
+def _workflow(entry: Entry) -> tuple[bytes, str, bytes] | None:
+    text = _json(entry.workflow, "workflow", MAX_WORKFLOW) if entry.workflow else None
+    if text is None:
+        return None
+    kind = _name(entry.workflow_kind)
+    return short_hash(f"{kind}\n{text}".encode()), kind, zlib.compress(text.encode(), 6)
+
+
+def _json(value: Any, what: str, limit: int) -> str | None:
+    """Return compact ASCII JSON; None for nothing and for what does not fit."""
+    if not value:
+        return None
+    try:
+        text = json.dumps(_plain(value), separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        log.warning("The %s of an image is left out of the ledger: %s.", what, error)
+        return None
+    if len(text) > limit:
+        log.warning("The %s of an image is left out of the ledger: %d bytes (at most %d).", what, len(text), limit)
+        return None
+    return text
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+def _name(value: object) -> str:
+    return str(value)[:MAX_NAME] if isinstance(value, str) else ""
+
+
+def _real(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number + 0.0 if math.isfinite(number) else None
+
+
+def _integer(value: object) -> int | None:
+    sound = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return int(value) if sound else None  # type: ignore[call-overload]
+
+
+def _seed(value: object) -> str | None:
+    sound = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**64
+    return str(value) if sound else None

@@ -1,0 +1,137 @@
+"""The tables of the ledger and the steps from each version of them to the next."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from ..errors import LedgerError
+
+APPLICATION: Final = 0x4850534C
+"""SQLite application_id: "HPSL"."""
+
+_TABLES: Final = (
+    """CREATE TABLE prompts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        hash BLOB NOT NULL UNIQUE,
+        text TEXT NOT NULL)""",
+    """CREATE TABLE scorers (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        fingerprint TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        version TEXT NOT NULL,
+        preprocess TEXT NOT NULL,
+        dtype TEXT NOT NULL,
+        checkpoint TEXT NOT NULL)""",
+    """CREATE TABLE workflows (
+        id INTEGER PRIMARY KEY,
+        hash BLOB NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        graph BLOB NOT NULL)""",  # zlib-compressed JSON
+    """CREATE TABLE thumbnails (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        hash BLOB NOT NULL UNIQUE,
+        data BLOB NOT NULL)""",
+    # Numbers and short texts come first: what is sorted and filtered by lies before the long texts of a record.
+    """CREATE TABLE entries (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        time REAL NOT NULL,
+        digest BLOB NOT NULL UNIQUE,
+        prompt INTEGER NOT NULL REFERENCES prompts (id),
+        scorer INTEGER NOT NULL REFERENCES scorers (id),
+        score REAL NOT NULL,
+        negative INTEGER REFERENCES prompts (id),
+        steps INTEGER,
+        cfg REAL,
+        denoise REAL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        seed TEXT,
+        model TEXT NOT NULL,
+        sampler TEXT NOT NULL,
+        scheduler TEXT NOT NULL,
+        source TEXT NOT NULL,
+        image TEXT NOT NULL,
+        thumbnail BLOB,
+        workflow BLOB,
+        run TEXT NOT NULL,
+        file TEXT NOT NULL,
+        loras TEXT,
+        parts TEXT,
+        extra TEXT)""",
+    "CREATE INDEX entries_time ON entries (time)",
+    "CREATE INDEX entries_group ON entries (prompt, scorer, score)",
+    "CREATE INDEX entries_image ON entries (image)",
+    """CREATE TABLE saved (
+        id INTEGER PRIMARY KEY,
+        time REAL NOT NULL,
+        image TEXT NOT NULL,
+        file TEXT NOT NULL)""",
+    "CREATE INDEX saved_image ON saved (image)",
+    """CREATE TABLE picks (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        time REAL NOT NULL,
+        prompt INTEGER NOT NULL REFERENCES prompts (id),
+        kind TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        seconds REAL)""",
+    "CREATE INDEX picks_prompt ON picks (prompt)",
+    """CREATE TABLE pick_images (
+        pick INTEGER NOT NULL REFERENCES picks (id),
+        position INTEGER NOT NULL,
+        entry INTEGER NOT NULL,
+        image TEXT NOT NULL,
+        chosen INTEGER NOT NULL,
+        PRIMARY KEY (pick, position)) WITHOUT ROWID""",
+    # Every score that the image had under the pick's prompt: a pick outlives the rows it was made of.
+    """CREATE TABLE pick_scores (
+        pick INTEGER NOT NULL REFERENCES picks (id),
+        position INTEGER NOT NULL,
+        fingerprint TEXT NOT NULL,
+        scorer TEXT NOT NULL,
+        score REAL NOT NULL,
+        shown INTEGER NOT NULL,
+        PRIMARY KEY (pick, position, fingerprint)) WITHOUT ROWID""",
+)
+
+TABLES: Final = (
+    *("prompts", "scorers", "workflows", "thumbnails", "entries", "saved", "picks", "pick_images", "pick_scores"),
+)
+_FIXED: Final = tuple(
+    f"CREATE TRIGGER {name}_fixed BEFORE UPDATE ON {name} "
+    "BEGIN SELECT RAISE (ABORT, 'the ledger is append-only: rows are never updated'); END"
+    for name in TABLES
+)
+
+STEPS: tuple[tuple[str, ...], ...] = ((*_TABLES, *_FIXED),)
+"""Step i turns version i into version i + 1; an empty file has version 0. Shipped steps are never edited."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring an empty or older ledger to the newest version in one transaction.
+
+    LedgerError, and nothing touched, when it was written by a newer version or is the database of another program.
+    """
+    if _version(connection) == len(STEPS):
+        return
+    connection.execute("BEGIN IMMEDIATE")  # another process may be at it: look again once it is done
+    for step in STEPS[_version(connection) :]:
+        for statement in step:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION}")
+    connection.execute(f"PRAGMA user_version = {len(STEPS)}")
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if application != APPLICATION and not empty:
+        raise LedgerError("it is the database of another program; give the ledger a path of its own")
+    if not 0 <= version <= len(STEPS):
+        raise LedgerError(
+            f"it was written by a newer version of this software (format {version}, known up to {len(STEPS)}); "
+            "update, or give the ledger another path"
+        )
+    return version

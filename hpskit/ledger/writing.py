@@ -1,0 +1,56 @@
+"""Writing into the ledger: one entry, one saved file; deleting: by age and when it grows too large."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from .entry import Prepared, text_hash
+from .queries import pack
+
+
+def insert(connection: sqlite3.Connection, entry: Prepared, time: float) -> int:
+    """Write an entry inside a transaction and return its id; that of an equal one when there is one already."""
+    thumbnail, workflow = entry.thumbnail, entry.workflow
+    if thumbnail is not None:
+        _once(connection, "thumbnails", "hash", {"hash": thumbnail[0], "data": thumbnail[1]})
+    known = connection.execute("SELECT id FROM entries WHERE digest = ?", (entry.digest,)).fetchone()
+    if known is not None:
+        return int(known[0])
+    if workflow is not None:
+        _once(connection, "workflows", "hash", {"hash": workflow[0], "kind": pack(workflow[1]), "graph": workflow[2]})
+    return _insert(
+        connection,
+        "entries",
+        {
+            "time": time,
+            "digest": entry.digest,
+            "prompt": _prompt(connection, entry.prompt),
+            "negative": _prompt(connection, entry.negative) if entry.negative else None,
+            "scorer": _scorer(connection, entry),
+            "thumbnail": thumbnail[0] if thumbnail else None,
+            "workflow": workflow[0] if workflow else None,
+            **{name: pack(value) if isinstance(value, str) else value for name, value in entry.columns.items()},
+        },
+    )
+
+
+def _prompt(connection: sqlite3.Connection, text: str) -> int:
+    return _once(connection, "prompts", "hash", {"hash": text_hash(text), "text": pack(text)})
+
+
+def _scorer(connection: sqlite3.Connection, entry: Prepared) -> int:
+    names = ("name", "version", "preprocess", "dtype", "checkpoint")
+    packed = dict(zip(names, map(pack, entry.scorer), strict=True))
+    return _once(connection, "scorers", "fingerprint", {"fingerprint": entry.fingerprint, **packed})
+
+
+def _once(connection: sqlite3.Connection, table: str, key: str, record: dict[str, object]) -> int:
+    """Return the id of the record with that key; it is written when there is none."""
+    known = connection.execute(f"SELECT id FROM {table} WHERE {key} = ?", (record[key],)).fetchone()
+    return int(known[0]) if known is not None else _insert(connection, table, record)
+
+
+def _insert(connection: sqlite3.Connection, table: str, record: dict[str, object]) -> int:
+    places = ", ".join("?" * len(record))
+    text = f"INSERT INTO {table} ({', '.join(record)}) VALUES ({places})"
+    return int(connection.execute(text, list(record.values())).lastrowid or 0)
