@@ -26,14 +26,30 @@ theme("light"), toasts, copied, allow(pattern).
 
 A test fails on uncaught errors, console errors, requests that nobody answers and requests to another host. The
 pictures of /view, an empty /i18n and an empty /hps/v1/snapshot are answered unless a test registers its own.
+
+How a test of the real interface is written (seconds, needs ComfyUI)
+---------------------------------------------------------------------
+::
+
+    @pytest.mark.renderers                                       # in Nodes 2.0, too
+    def test_the_winner_is_marked(ui):
+        ui.load("best_of_8", HPS_BestOfNSimple__n=4)             # of example_workflows, with a widget changed
+        assert ui.run() == "success"
+        assert ui.page.locator(".hps-kept").count() == 1
+
+Which hosts, front ends and renderers: see places.py. `ui` is one page per module, `another()` opens further ones,
+`server` is comfy_harness.Server.
 """
 
 from __future__ import annotations
 
 from .chromium import FLAGS, chromium, executable, why_not
 from .errors import Watch
+from .places import Farm, Place, graph_of, places
 from .stub_page import ORIGIN, PACK, Asked, Reply, StubPage, picture
+from .ui import UI
 
 __all__ = [
-    "FLAGS", "ORIGIN", "PACK", "Asked", "Reply", "StubPage", "Watch", "chromium", "executable", "picture", "why_not",
+    "FLAGS", "ORIGIN", "PACK", "UI", "Asked", "Farm", "Place", "Reply", "StubPage", "Watch", "chromium", "executable",
+    "graph_of", "picture", "places", "why_not",
 ]  # fmt: skip

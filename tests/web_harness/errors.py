@@ -32,6 +32,11 @@ class Watch:
         """Add a problem."""
         self._found.append(text)
 
+    def clear(self) -> None:
+        """Forget what was found so far."""
+        self._found.clear()
+        self.external.clear()
+
     @property
     def problems(self) -> list[str]:
         """What was found and is not allowed."""

@@ -1,0 +1,190 @@
+"""A page of a real ComfyUI in a real browser: load a workflow, run it, look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from comfy_harness import Server
+
+from .errors import Watch
+from .places import Place, graph_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
+
+KNOWN = (
+    r"reading 'id'",  # front end 1.27 throws this without any pack
+    r"huggingface\.co",  # newer front ends look for models of their default workflow
+)
+_READY = "() => Boolean(window.app?.extensionManager && window.__hps?.ready)"
+_HELPERS = """
+    () => {
+        const root = () => app.rootGraph ?? app.graph;  // older front ends have the second only
+        const all = (graph) => graph.nodes.flatMap((node) => [node, ...(node.subgraph ? all(node.subgraph) : [])]);
+        const node = (type) => {
+            const found = all(root()).find((each) => each.comfyClass === type);
+            if (!found) throw new Error(`no node ${type} among ${all(root()).map((each) => each.comfyClass)}`);
+            return found;
+        };
+        const widget = (type, name) => {
+            const found = node(type).widgets.find((each) => each.name === name);
+            if (!found) throw new Error(`${type} has no widget ${name}`);
+            return found;
+        };
+        window.hpsTest = { root, node, widget, ended: [], asked: 0 };
+        for (const kind of ["execution_success", "execution_error", "execution_interrupted"]) {
+            comfyAPI.api.api.addEventListener(kind, (event) => hpsTest.ended.push([kind, event.detail]));
+        }
+    }
+"""
+
+
+class UI:
+    """One page with the host's interface; `page` is Playwright's."""
+
+    def __init__(self, browser: Browser, server: Server, place: Place, context: BrowserContext | None = None) -> None:
+        self.server, self.place = server, place
+        self.context = context or browser.new_context(viewport={"width": 1500, "height": 900})
+        self._owns = context is None
+        if self._owns:
+            self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server.url)
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(15_000)
+        self.watch = Watch(self.page, server.url, KNOWN)
+        server.post("/settings/Comfy.VueNodes.Enabled", place.vue)
+        self.open()
+
+    def open(self) -> None:
+        """Open the interface, and wait until it and the pack are ready."""
+        self.page.goto(self.server.url)
+        self.page.wait_for_function(_READY, timeout=90_000)
+        self.page.evaluate(_HELPERS)
+
+    def reload(self) -> None:
+        """Load the page again."""
+        self.page.reload()
+        self.page.wait_for_function(_READY, timeout=90_000)
+        self.page.evaluate(_HELPERS)
+
+    def close(self) -> None:
+        """Close the page, and the context when it was made for it."""
+        self.page.close()
+        if self._owns:
+            self.context.close()
+
+    # --- workflows --------------------------------------------------------------------------------------------------
+
+    def load(self, workflow: str | dict[str, Any], name: str = "test", **values: Any) -> None:
+        """Load a workflow by its name in example_workflows, or as given; `values` are set as "Type__widget"=value."""
+        self.page.evaluate(
+            "async ([graph, name]) => { await app.loadGraphData(graph, true, true, name) }", [graph_of(workflow), name]
+        )
+        for key, value in values.items():
+            self.set(*key.split("__"), value)
+
+    def run(self, timeout: float = 60) -> str:
+        """Run the workflow and return how it ended: "success", "error" or "interrupted"."""
+        self.start()
+        return self.ended(timeout)
+
+    def start(self) -> None:
+        """Queue the workflow without waiting."""
+        self.page.evaluate("() => { hpsTest.asked += 1; return app.queuePrompt(0, 1).then(() => null) }")
+
+    def ended(self, timeout: float = 60) -> str:
+        """Wait until everything that start() queued has ended; return how the last one did."""
+        self.page.wait_for_function("() => hpsTest.ended.length >= hpsTest.asked", timeout=timeout * 1000, polling=50)
+        return str(self.page.evaluate("() => hpsTest.ended.at(-1)[0]")).removeprefix("execution_")
+
+    def running(self) -> bool:
+        """Return whether something that start() queued has not ended yet."""
+        return bool(self.page.evaluate("() => hpsTest.ended.length < hpsTest.asked"))
+
+    def rest(self) -> None:
+        """Interrupt what still runs, and wait until the queue is empty."""
+        if self.running():
+            self.server.interrupt()
+            self.ended(30)
+
+    # --- nodes ------------------------------------------------------------------------------------------------------
+
+    def set(self, node: str, widget: str, value: Any) -> None:
+        """Set a widget of the first node of a type, as a person would."""
+        self.page.evaluate(
+            """([type, name, value]) => {
+                const widget = hpsTest.widget(type, name);
+                widget.value = value;
+                widget.callback?.(value, app.canvas, hpsTest.node(type));
+            }""",
+            [node, widget, value],
+        )
+
+    def get(self, node: str, widget: str) -> Any:
+        """Return the value of a widget of the first node of a type."""
+        return self.page.evaluate("([type, name]) => hpsTest.widget(type, name).value", [node, widget])
+
+    def outputs(self, node: str) -> dict[str, Any]:
+        """Return what the interface keeps of the last run of the first node of a type."""
+        return dict(self.page.evaluate("(type) => app.nodeOutputs[hpsTest.node(type).id] ?? {}", node))
+
+    def count(self) -> int:
+        """Return the number of nodes of the workflow that is open."""
+        return int(self.page.evaluate("() => hpsTest.root().nodes.length"))
+
+    def focus(self, node: str) -> None:
+        """Bring the first node of a type to the middle of the canvas, at full size."""
+        self.page.evaluate(
+            """(type) => {
+                app.canvas.ds.scale = 1;
+                app.canvas.centerOnNode(hpsTest.node(type));
+                app.canvas.setDirty(true, true);
+            }""",
+            node,
+        )
+        self.page.wait_for_timeout(150)
+
+    # --- what the pack shows ----------------------------------------------------------------------------------------
+
+    def cells(self) -> Locator:
+        """Return the cells of the galleries that can be seen."""
+        return self.page.locator(".hps-cell:visible")
+
+    def open_board(self) -> Locator:
+        """Open the pack's tab of the sidebar when it is closed, and return its panel."""
+        panel = self.page.locator(".hps-sidebar")
+        if not panel.count():
+            self.command(f"Workspace.ToggleSidebarTab.{self.tab_id()}")
+        panel.first.wait_for()
+        return panel.first
+
+    def close_board(self) -> None:
+        """Close the pack's tab of the sidebar when it is open."""
+        if self.page.locator(".hps-sidebar").count():
+            self.command(f"Workspace.ToggleSidebarTab.{self.tab_id()}")
+
+    def tab_id(self) -> str:
+        """Return the id of the pack's tab of the sidebar."""
+        script = "() => app.extensionManager.getSidebarTabs().map((tab) => tab.id).find((id) => /^hps/i.test(id))"
+        return str(self.page.evaluate(script))
+
+    def command(self, name: str) -> None:
+        """Execute a command of the interface."""
+        self.page.evaluate("(name) => app.extensionManager.command.execute(name)", name)
+
+    def setting(self, name: str, value: Any) -> None:
+        """Change a setting of the interface."""
+        self.page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
+
+    def theme(self, name: str) -> None:
+        """Switch to the "light" or the "dark" theme."""
+        self.setting("Comfy.ColorPalette", name)
+        self.page.wait_for_timeout(200)
+
+    def until(self, done: Callable[[], bool], seconds: float = 15) -> None:
+        """Wait until `done` is true; raises AssertionError when it does not come true."""
+        for _ in range(int(seconds * 20)):
+            if done():
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"not within {seconds:.0f} s")
