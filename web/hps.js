@@ -1,17 +1,44 @@
 // @ts-check
 // The one file that registers with the host.
-import { app, loadWords } from "./lib/host.js";
 import { styleOnce } from "./lib/dom.js";
+import { app, eachNode, loadWords, t } from "./lib/host.js";
+import { restore, showOutputs, startLive } from "./lib/live.js";
+import { attachPanel, panelOf } from "./lib/panel.js";
+import { onSetting, settings } from "./lib/settings.js";
 
+/** Of the data that server and page exchange. */
 const VERSION = 1;
+
+/** Draw every panel anew, with the settings as they are now. */
+function refresh() {
+  eachNode((node) => panelOf(node)?.refresh());
+}
 
 app.registerExtension({
   name: "hps",
+  settings,
+
   async init() {
     styleOnce("hps-css", new URL("./hps.css", import.meta.url).href);
     await loadWords();
   },
+
   setup() {
+    // The host's getter still gives the old value while it tells of a new one.
+    onSetting((id) => id.startsWith("HPS.Gallery.") && window.setTimeout(refresh));
+    startLive();
     Object.assign(window, { __hps: { ready: true, version: VERSION } });
+  },
+
+  nodeCreated(/** @type {any} */ node) {
+    attachPanel(node);
+  },
+
+  afterConfigureGraph() {
+    restore();
+  },
+
+  onNodeOutputsUpdated(/** @type {any} */ outputs) {
+    showOutputs(outputs);
   },
 });

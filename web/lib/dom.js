@@ -101,3 +101,36 @@ function copyBySelection(text) {
 export function styleOnce(id, href) {
   if (!document.getElementById(id)) document.head.append(el("link", { id, rel: "stylesheet", href }));
 }
+
+/**
+ * A place whose text a screen reader speaks, at most every few seconds and never the same twice in a row.
+ * @param {number} [every] milliseconds
+ */
+export function announcer(every = 5000) {
+  const element = el("div", { class: "hps-unseen", role: "status", ariaLive: "polite" });
+  let last = -Infinity;
+  let timer = 0;
+  let waiting = "";
+  const speak = () => {
+    window.clearTimeout(timer);
+    timer = 0;
+    last = performance.now();
+    if (element.textContent !== waiting) element.textContent = waiting;
+  };
+  return {
+    element,
+    /**
+     * @param {string} text
+     * @param {boolean} [now] do not wait, as for the end of a run
+     */
+    say(text, now = false) {
+      waiting = text;
+      const wait = last + every - performance.now();
+      if (now || wait <= 0) speak();
+      else timer ||= window.setTimeout(speak, wait);
+    },
+    stop() {
+      window.clearTimeout(timer);
+    },
+  };
+}

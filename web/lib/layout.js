@@ -1,0 +1,61 @@
+// @ts-check
+// How many columns a gallery gets, and what has room in a cell. Numbers in, numbers out.
+
+export const GAP = 4;
+/** Below this width of a cell only the rank has room on the picture. */
+export const NARROW = 90;
+/** From this width on there is a line below the picture. */
+export const CAPTIONED = 112;
+const CAPTION = 16;
+const LEAST = 56;
+
+/**
+ * The arrangement that shows all pictures as large as possible.
+ * @param {{width: number, height: number}} box
+ * @param {number} n pictures
+ * @param {number} aspect width over height of a picture
+ * @returns {{columns: number, width: number, height: number, caption: number}} of a cell, in pixels; too many pictures
+ *   for the box get the least width, and the box scrolls
+ */
+export function arrange(box, n, aspect) {
+  let best = fit(box, n, aspect, 1);
+  for (let columns = 2; columns <= n; columns++) {
+    const tried = fit(box, n, aspect, columns);
+    if (tried.width > best.width) best = tried;
+  }
+  if (best.width >= LEAST) return best;
+  const columns = Math.max(1, Math.min(n, Math.floor((box.width + GAP) / (LEAST + GAP))));
+  const width = Math.floor((box.width - (columns - 1) * GAP) / columns);
+  return { columns, width, height: Math.floor(width / aspect), caption: 0 };
+}
+
+/** @param {{width: number, height: number}} box @param {number} n @param {number} aspect @param {number} columns */
+function fit(box, n, aspect, columns) {
+  const rows = Math.ceil(n / columns);
+  const across = (box.width - (columns - 1) * GAP) / columns;
+  const down = (box.height - (rows - 1) * GAP) / rows;
+  const withCaption = Math.min(across, (down - CAPTION) * aspect);
+  const caption = withCaption >= CAPTIONED ? CAPTION : 0;
+  // Without its caption a cell may be as wide as one with: never wider than what would have asked for one.
+  const bare = Math.min(across, down * aspect, CAPTIONED - 1);
+  const width = Math.floor(caption ? withCaption : bare);
+  return { columns, width, height: Math.floor(width / aspect) + caption, caption };
+}
+
+/**
+ * Where the focus goes from a cell.
+ * @param {string} key
+ * @param {number} at
+ * @param {number} n
+ * @param {number} columns
+ * @returns {number | null} null for keys that do not move it
+ */
+export function moved(key, at, n, columns) {
+  const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns };
+  if (key === "Home") return 0;
+  if (key === "End") return n - 1;
+  const step = steps[/** @type {keyof typeof steps} */ (key)];
+  if (!step) return null;
+  const to = at + step;
+  return to >= 0 && to < n ? to : at;
+}

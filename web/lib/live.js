@@ -1,0 +1,211 @@
+// @ts-check
+// From the server's events to the nodes: keeps what each node has told, so that it comes back after a page reload, after
+// undo and when another workflow was open in between.
+import { api, clientId, nodeByExecutionId, nodeByLocatorId, setting, t, toast, workflowId } from "./host.js";
+import { panelOf } from "./panel.js";
+import { list } from "./ranking.js";
+
+/**
+ * What is known of one node: its newest event, joined with those before, and what it gave at its end.
+ * @typedef {{event: string | null, data: any, hps: any}} State
+ */
+
+const EVENTS = ["hps.candidate", "hps.optimize", "hps.steer"];
+/** Nodes that are remembered, and points of one node. */
+const MOST_NODES = 200;
+const MOST_POINTS = 20000;
+
+/** @type {Map<string, State>} by workflow and execution id */
+const states = new Map();
+
+/** Begin to listen. */
+export function startLive() {
+  for (const event of EVENTS) api.addEventListener(event, ({ detail }) => receive(event, detail));
+  api.addEventListener("hps.notice", ({ detail }) => showNotice(detail));
+  api.addEventListener("executed", ({ detail }) => keepResult(detail));
+  api.addEventListener("execution_error", ({ detail }) => onError(detail));
+  api.addEventListener("execution_interrupted", () => stopAll(t("live.interrupted", "interrupted")));
+  api.addEventListener("reconnected", () => loadSnapshot());
+  if (api.clientId) loadSnapshot();
+  else api.addEventListener("status", () => loadSnapshot(), { once: true });
+}
+
+// --- events ----------------------------------------------------------------------------------------------------------
+
+/** @param {string} event @param {any} detail */
+export function receive(event, detail) {
+  if (!detail || detail.node === null || detail.node === undefined) return;
+  // Without a name the event can only be for the workflow that is open.
+  const workflow = detail.workflow || workflowId();
+  const panel = workflow === workflowId() ? panelOf(nodeByExecutionId(detail.node)) : null;
+  if (!detail.workflow && !panel) return;
+  const key = keyOf(workflow, detail.node);
+  const known = states.get(key);
+  const before = known?.event === event ? known.data : null;
+  const data = joined(event, before, detail);
+  remember(key, { event, data, hps: null });
+  panel?.showLive(event, data);
+}
+
+/**
+ * Join an event with those of the same run before it.
+ * @param {string} event
+ * @param {any} before null for none
+ * @param {any} detail
+ * @returns {any}
+ */
+export function joined(event, before, detail) {
+  const now = event === "hps.steer" ? { points: [detail], ...detail } : detail;
+  const same = before && (event === "hps.steer" ? goesOn(before, now) : before.run === now.run);
+  if (!same) return { ...now, candidates: list(now.candidates), points: list(now.points) };
+  return {
+    ...before,
+    ...now,
+    image: now.image ?? before.image ?? null,
+    candidates: byIndex(list(before.candidates), list(now.candidates)),
+    points: appended(list(before.points), list(now.points)),
+  };
+}
+
+/** A guided sampling goes on while its steps count up; runs after each other have no other mark. @param {any} before @param {any} now */
+function goesOn(before, now) {
+  const last = list(before.points).at(-1)?.step;
+  const next = list(now.points)[0]?.step;
+  return (before.run ?? null) === (now.run ?? null) && (!Number.isInteger(next) || !Number.isInteger(last) || next > last);
+}
+
+/** @param {any[]} before @param {any[]} now */
+function byIndex(before, now) {
+  const all = new Map(before.map((each) => [each.index, each]));
+  for (const each of now) all.set(each.index, each);
+  return [...all.values()];
+}
+
+/** Points that come twice, from the snapshot and as an event, count once. @param {any[]} before @param {any[]} now */
+function appended(before, now) {
+  const seen = new Set(before.slice(-500).map(markOf));
+  return [...before, ...now.filter((each) => !seen.has(markOf(each)))].slice(-MOST_POINTS);
+}
+
+/** @param {any} point */
+function markOf(point) {
+  return [point.phase, point.start, point.iteration, point.images, point.step].join();
+}
+
+/** @param {any} detail */
+function keepResult(detail) {
+  const hps = list(detail?.output?.hps);
+  const id = detail?.display_node ?? detail?.node;
+  // The host has told the node already; this is for the time after the workflow was closed and opened again.
+  if (hps.length && panelOf(nodeByExecutionId(id))) remember(keyOf(workflowId(), id), { event: null, data: null, hps });
+}
+
+/** @param {string} workflow @param {string | number} node */
+function keyOf(workflow, node) {
+  return `${workflow} ${node}`;
+}
+
+/** @param {string} key @param {State} state */
+function remember(key, state) {
+  states.delete(key); // to the end: the oldest goes first
+  states.set(key, state);
+  for (const oldest of states.keys()) {
+    if (states.size <= MOST_NODES) break;
+    states.delete(oldest);
+  }
+}
+
+// --- coming back -----------------------------------------------------------------------------------------------------
+
+/** Ask the server what the nodes of this browser tab have told so far. */
+export async function loadSnapshot() {
+  const client = clientId();
+  if (!client) return;
+  try {
+    const answer = await api.fetchApi(`/hps/v1/snapshot?client=${encodeURIComponent(client)}`);
+    if (!answer.ok) return;
+    const { nodes } = await answer.json();
+    for (const [id, shown] of Object.entries(nodes ?? {})) adopt(id, shown);
+  } catch (error) {
+    console.warn("HPS: the state of the nodes could not be asked for", error);
+    return;
+  }
+  restore();
+}
+
+/** @param {string} id @param {any} shown */
+function adopt(id, shown) {
+  const key = keyOf(shown.workflow || workflowId(), id);
+  const ours = states.get(key);
+  if (shown.hps) {
+    remember(key, { event: null, data: null, hps: [shown.hps].flat() });
+  } else if (shown.event && shown.data) {
+    const data = joined(shown.event, null, shown.data);
+    const newer = ours?.event === shown.event && ours.data?.run === data.run;
+    remember(key, { event: shown.event, data: newer ? joined(shown.event, data, ours.data) : data, hps: null });
+  }
+}
+
+/** Show again what the nodes of the open workflow have told. */
+export function restore() {
+  const prefix = keyOf(workflowId(), "");
+  for (const [key, state] of states) {
+    if (!key.startsWith(prefix)) continue;
+    const panel = panelOf(nodeByExecutionId(key.slice(prefix.length)));
+    if (!panel) continue;
+    if (state.hps) panel.showResults(state.hps);
+    else if (state.event) panel.showLive(state.event, state.data);
+  }
+}
+
+/** The host has outputs of earlier runs for its nodes: after undo, or from the history. @param {any} outputs by locator id */
+export function showOutputs(outputs) {
+  for (const [id, output] of Object.entries(outputs ?? {})) {
+    const panel = list(output?.hps).length ? panelOf(nodeByLocatorId(id)) : null;
+    if (panel && !panel.live) panel.showOutput(output);
+  }
+}
+
+// --- messages --------------------------------------------------------------------------------------------------------
+
+/** @param {any} detail */
+function showNotice(detail) {
+  const { severity, summary, detail: more } = detail ?? {};
+  if (!setting("HPS.Notices", true)) return;
+  const known = ["success", "info", "warn", "error"].includes(severity) ? severity : "info";
+  toast(known, String(summary ?? "HPS"), String(more ?? ""), known === "info" ? 6000 : 12000);
+}
+
+/** The host shows its own dialog; this says in a sentence what to do. @param {any} detail */
+function onError(detail) {
+  stopAll(t("live.failed", "stopped by an error"));
+  const type = String(detail?.node_type ?? "");
+  if (!type.startsWith("HPS_") || !setting("HPS.Notices", true)) return;
+  const { first, rest } = sentences(String(detail.exception_message ?? ""));
+  const open = t("live.openLog", "The server's log says more.");
+  toast("error", first || t("live.nodeFailed", "{node} failed", { node: type }), rest || open);
+}
+
+/**
+ * @param {string} message
+ * @returns {{first: string, rest: string}} what happened, and what to do
+ */
+export function sentences(message) {
+  const text = message.trim().replace(/\s+/g, " ");
+  const end = text.match(/^.*?[.!?:](?=\s+[A-Z"'(])/);
+  const first = end ? end[0] : text;
+  return { first: shortened(first, 200), rest: shortened(text.slice(first.length).trim(), 400) };
+}
+
+/** @param {string} text @param {number} most */
+function shortened(text, most) {
+  return text.length > most ? `${text.slice(0, most - 1)}\u2026` : text;
+}
+
+/** @param {string} words */
+function stopAll(words) {
+  for (const key of states.keys()) {
+    const prefix = keyOf(workflowId(), "");
+    if (key.startsWith(prefix)) panelOf(nodeByExecutionId(key.slice(prefix.length)))?.stopped(words);
+  }
+}

@@ -1,0 +1,310 @@
+// @ts-check
+// What a node of the pack shows of its work: a chart, a gallery and a line of words, as one widget at its end.
+import { createChart } from "./chart.js";
+import { noiseCurve, searchCurve, steerCurve } from "./curve.js";
+import { announcer, el } from "./dom.js";
+import { app, chainMethod, changed, setWidget, t } from "./host.js";
+import { createGallery } from "./gallery.js";
+import { list, noiseView, number, parsePick, pickText, resultView, searchView } from "./ranking.js";
+
+/** @typedef {{gallery?: boolean, chart?: boolean, pick?: boolean, hint: () => string}} Kind */
+
+/** Heights in pixels: of the bare line of words, and of what the parts need. */
+const HEIGHT = { bare: 34, chart: 130, gallery: 250, pick: 16 };
+/** Least width of a fresh node, so that everything can be read. */
+const WIDTH = 340;
+/** What the classic canvas keeps free around a widget of the page. */
+const MARGIN = 20;
+
+const afterRun = () => t("panel.hintRank", "Ranked images appear here after a run.");
+const whileOptimising = () => t("panel.hintNoise", "The curve and the best image appear here during a run.");
+
+/** @type {Record<string, Kind>} */
+export const KINDS = {
+  HPS_Score: { gallery: true, hint: afterRun },
+  HPS_Select: { gallery: true, pick: true, hint: () => t("panel.hintSelect", "After a run, choose images here by hand.") },
+  HPS_BestOfN: { gallery: true, chart: true, hint: () => t("panel.hintSearch", "Candidates appear here during a run.") },
+  HPS_BestOfNSimple: { gallery: true, chart: true, hint: () => t("panel.hintSearch", "Candidates appear here during a run.") },
+  HPS_OptimizeNoise: { gallery: true, chart: true, hint: whileOptimising },
+  HPS_OptimizeNoiseSimple: { gallery: true, chart: true, hint: whileOptimising },
+  HPS_RewardGuidance: { chart: true, hint: () => t("panel.hintSteer", "Scores before and after each nudge appear here.") },
+};
+
+/** @type {WeakMap<any, Panel>} */
+const panels = new WeakMap();
+
+/** @param {any} node @returns {Panel | null} */
+export function panelOf(node) {
+  return (node && panels.get(node)) ?? null;
+}
+
+/** Give a node its panel, if it is one of the pack that has one. @param {any} node */
+export function attachPanel(node) {
+  const kind = KINDS[node.comfyClass];
+  if (kind && !panels.has(node)) panels.set(node, new Panel(node, kind));
+}
+
+class Panel {
+  /** @param {any} node @param {Kind} kind */
+  constructor(node, kind) {
+    this.node = node;
+    this.kind = kind;
+    this.run = "";
+    /** @type {any[]} what the node gave; more than one when it ran on a list */
+    this.results = [];
+    this.page = 0;
+    this.live = false;
+    this.scorer = "";
+    this.gallery = kind.gallery ? createGallery(kind.pick ? pickWidget(node) : null) : null;
+    this.chart = kind.chart ? createChart() : null;
+    this.build();
+    this.attach();
+  }
+
+  build() {
+    this.status = el("div", { class: "hps-status", text: this.kind.hint() });
+    this.pager = el("div", { class: "hps-pager", hidden: true });
+    this.said = announcer();
+    const head = el("div", { class: "hps-head" }, this.status, this.pager);
+    this.element = el("div", { class: "hps-root hps-panel" }, head, this.chart?.element, this.gallery?.element, this.said.element);
+    for (const part of [this.chart, this.gallery]) if (part) part.element.hidden = true;
+    shareGestures(this.element);
+  }
+
+  attach() {
+    const { node, element } = this;
+    const options = { serialize: false, hideOnZoom: false, getValue: () => "", setValue: () => {} };
+    const widget = node.addDOMWidget("hps_panel", "hps_panel", element, { ...options, getMinHeight: () => this.height() + MARGIN });
+    widget.serialize = false;
+    if (this.gallery) {
+      node.hideOutputImages = true; // newer hosts: no second copy of the pictures
+      node.onDrawBackground = () => {}; // the classic canvas draws its copy there
+    }
+    if (node.size?.[0] < WIDTH) node.setSize?.([WIDTH, node.size[1]]);
+    chainMethod(node, "onExecuted", (output) => this.showOutput(output));
+    chainMethod(node, "onRemoved", () => this.destroy());
+    this.fit();
+  }
+
+  // --- size ----------------------------------------------------------------------------------------------------------
+
+  height() {
+    const chart = this.chart && !this.chart.element.hidden ? HEIGHT.chart : 0;
+    const gallery = this.gallery && !this.gallery.element.hidden ? HEIGHT.gallery + (this.kind.pick ? HEIGHT.pick : 0) : 0;
+    return HEIGHT.bare + chart + gallery;
+  }
+
+  /** Make the node as high as its panel needs; it never shrinks by itself. */
+  fit() {
+    const height = this.height();
+    if (this.fitted === height) return;
+    const grown = this.fitted !== undefined && height > this.fitted;
+    this.fitted = height;
+    this.element.style.setProperty("--hps-height", `${height}px`);
+    const { node } = this;
+    const least = grown ? node.computeSize?.()[1] : 0;
+    if (least > node.size[1]) node.setSize([Math.max(node.size[0], WIDTH), least]);
+  }
+
+  /** @param {{chart?: boolean, gallery?: boolean}} parts */
+  reveal({ chart = false, gallery = false }) {
+    if (this.chart) this.chart.element.hidden = !chart;
+    if (this.gallery) this.gallery.element.hidden = !gallery;
+    this.fit();
+  }
+
+  // --- results -------------------------------------------------------------------------------------------------------
+
+  /** @param {any} output of the node, as the host keeps it */
+  showOutput(output) {
+    const results = list(output?.hps).filter((data) => data && (data.v ?? 1) === 1);
+    if (results.length) this.showResults(results);
+  }
+
+  /** @param {any[]} results */
+  showResults(results) {
+    const run = results.map((data) => data.run).join();
+    if (!this.live && run && run === this.run && results.length === this.results.length) return; // told twice
+    const end = this.live;
+    Object.assign(this, { run, results, page: 0, live: false });
+    this.showPage();
+    if (end) this.said.say(this.spoken(), true);
+  }
+
+  showPage() {
+    const data = this.results[this.page];
+    const view = resultView(data);
+    const curve = list(data.curve);
+    if (curve.length) this.chart?.set(noiseCurve({ points: curve, unit: data.unit, reason: data.reason, stopped: data.stopped }));
+    this.reveal({ chart: curve.length > 0, gallery: view.cells.length > 0 });
+    this.gallery?.show(view);
+    this.say(view.status, view.prompts.length === 1 ? view.prompts[0] : "");
+    this.showPager();
+    this.badge(view.scorer);
+  }
+
+  showPager() {
+    const n = this.results.length;
+    this.pager.hidden = n < 2 || this.live;
+    if (this.pager.hidden) return;
+    const turn = (/** @type {number} */ by, /** @type {string} */ text, /** @type {string} */ name) =>
+      el("button", { class: "hps-button", type: "button", text, ariaLabel: name, disabled: !this.results[this.page + by],
+        on: { click: () => this.turn(by) } });
+    const place = t("panel.page", "{page} of {n}", { page: this.page + 1, n });
+    this.pager.replaceChildren(turn(-1, "\u2039", t("panel.previous", "Previous result")), place,
+      turn(1, "\u203a", t("panel.next", "Next result")));
+  }
+
+  /** @param {number} by */
+  turn(by) {
+    this.page = Math.min(this.results.length - 1, Math.max(0, this.page + by));
+    this.showPage();
+    this.pager.querySelector("button:not(:disabled)")?.focus({ preventScroll: true });
+  }
+
+  // --- a run ---------------------------------------------------------------------------------------------------------
+
+  /**
+   * Show a run that goes on.
+   * @param {string} event
+   * @param {any} data everything that the run has told so far
+   */
+  showLive(event, data) {
+    if (event === "hps.candidate") this.showSearch(data);
+    else if (event === "hps.optimize") this.showNoise(data);
+    else if (event === "hps.steer") this.showSteering(data);
+  }
+
+  /** @param {any} data */
+  showSearch(data) {
+    this.begin(data.run);
+    const view = searchView(data);
+    this.chart?.set(searchCurve(data));
+    this.reveal({ chart: view.cells.length > 1, gallery: view.cells.length > 0 });
+    this.gallery?.show(view);
+    this.say(view.status);
+    this.said.say(view.status.join(", "));
+  }
+
+  /** @param {any} data */
+  showNoise(data) {
+    this.begin(data.run);
+    const view = noiseView(data);
+    this.chart?.set(noiseCurve(data));
+    this.reveal({ chart: list(data.points).length > 0, gallery: view.cells.length > 0 });
+    this.gallery?.show(view);
+    this.say(view.status);
+    this.said.say(this.chart?.summary ?? "");
+  }
+
+  /** @param {any} data */
+  showSteering(data) {
+    const steps = list(data.points);
+    this.begin(data.run ?? "");
+    this.chart?.set(steerCurve(steps));
+    this.reveal({ chart: steps.length > 0 });
+    const { step, steps: of, scorer, skipped } = steps[steps.length - 1] ?? {};
+    const words = scorer ? [String(scorer)] : [];
+    if (Number.isInteger(step) && of) words.push(t("panel.step", "step {step} of {n}", { step: step + 1, n: of }));
+    if (skipped) words.push(t("panel.skipped", "{n} nudges were skipped", { n: skipped }));
+    this.say(words);
+    this.said.say(this.chart?.summary ?? "");
+  }
+
+  /** @param {any} run */
+  begin(run) {
+    Object.assign(this, { run: String(run ?? ""), results: [], page: 0, live: true });
+    this.element.classList.add("hps-running");
+    this.pager.hidden = true;
+  }
+
+  /** The run ended without a result. @param {string} words */
+  stopped(words) {
+    if (!this.live) return;
+    this.live = false;
+    this.element.classList.remove("hps-running");
+    this.status.textContent = [this.status.textContent, words].filter(Boolean).join(" \u00b7 ");
+    this.said.say(words, true);
+  }
+
+  // --- words ---------------------------------------------------------------------------------------------------------
+
+  /** @param {string[]} parts @param {string} [prompt] */
+  say(parts, prompt = "") {
+    const text = [...parts, prompt].filter(Boolean).join(" \u00b7 ");
+    this.status.textContent = text;
+    this.status.title = text;
+    this.element.classList.toggle("hps-running", this.live);
+  }
+
+  /** @returns {string} the result for a screen reader */
+  spoken() {
+    const data = this.results[this.page];
+    if (data?.curve && this.chart) return this.chart.summary;
+    const best = list(data?.items)[0];
+    if (!best) return this.status.textContent ?? "";
+    return t("panel.done", "Done: {n} images, best score {score}", { n: list(data.scores).length, score: number(best.score) });
+  }
+
+  /** Name the scorer on the node. @param {string} name */
+  badge(name) {
+    const Badge = /** @type {any} */ (window).LGraphBadge;
+    const known = this.scorer;
+    this.scorer = name;
+    if (!name || known || !Badge || !Array.isArray(this.node.badges)) return;
+    this.node.badges.push(() => new Badge({ text: this.scorer, fgColor: "#fff", bgColor: "#5a4a78" }));
+  }
+
+  /** Settings changed. */
+  refresh() {
+    if (this.results.length) this.showPage();
+    else this.gallery?.refresh();
+  }
+
+  destroy() {
+    this.gallery?.destroy();
+    this.chart?.destroy();
+    this.said.stop();
+  }
+}
+
+/** Where HPS Select keeps the choice by hand. @param {any} node */
+function pickWidget(node) {
+  const find = () => node.widgets?.find((/** @type {any} */ widget) => widget.name === "pick");
+  return {
+    get: (/** @type {string} */ token) => parsePick(find()?.value, token),
+    set: (/** @type {number[]} */ picks, /** @type {string} */ token) => {
+      const widget = find();
+      if (!widget) return;
+      setWidget(node, widget, pickText(picks, token));
+      changed();
+    },
+  };
+}
+
+// --- the canvas below ------------------------------------------------------------------------------------------------
+
+/**
+ * In the classic canvas a widget of the page swallows zooming and panning: hand them on, unless something inside
+ * scrolls. Keys stay inside, or Delete would remove the node.
+ * @param {HTMLElement} box
+ */
+function shareGestures(box) {
+  const classic = () => !(/** @type {any} */ (window).LiteGraph?.vueNodesMode);
+  box.addEventListener("wheel", (event) => {
+    if (!classic()) return;
+    const part = /** @type {any} */ (event.target).closest?.("[data-hps-scroll]");
+    if (part && part.scrollHeight > part.clientHeight + 1 && !event.ctrlKey) event.stopPropagation();
+    else app.canvas?.processMouseWheel?.(event);
+  }, { passive: false });
+  const pass = (/** @type {string} */ name, /** @type {string} */ method, /** @type {(event: PointerEvent) => boolean} */ when) =>
+    box.addEventListener(name, (/** @type {any} */ event) => {
+      if (classic() && when(event)) app.canvas?.[method]?.(event);
+    });
+  pass("pointerdown", "processMouseDown", (event) => event.button === 1);
+  pass("pointermove", "processMouseMove", (event) => Boolean(event.buttons & 4));
+  pass("pointerup", "processMouseUp", (event) => event.button === 1);
+  box.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
+  });
+}

@@ -1,0 +1,268 @@
+// @ts-check
+// What a gallery shows, made of what the server sends; and how numbers are said.
+import { setting, t } from "./host.js";
+
+/**
+ * One image of a ranking.
+ * @typedef {{
+ *   index: number, seed: string | null, score: number | null, rank: number, margin: number | null, win: number | null,
+ *   kept: boolean, leading: boolean, parts: Record<string, number>, label: string, entry: number | null,
+ *   image: import("./host.js").FileRef | null, thumb: import("./host.js").FileRef | null,
+ * }} Cell
+ */
+
+/**
+ * A ranking, best first.
+ * @typedef {{
+ *   run: string, token: string, live: boolean, cells: Cell[], total: number, prompts: string[], scorer: string,
+ *   warnings: string[], kept: number[], picked: boolean, status: string[],
+ * }} View
+ */
+
+/**
+ * @param {any} value
+ * @returns {value is number}
+ */
+export const finite = (value) => typeof value === "number" && Number.isFinite(value);
+
+// --- from the server -------------------------------------------------------------------------------------------------
+
+/**
+ * @param {any} data result of a node
+ * @returns {View}
+ */
+export function resultView(data) {
+  const kept = list(data.kept);
+  const items = list(data.items).length ? data.items : itemsOfColumns(data);
+  return {
+    run: String(data.run ?? ""),
+    token: String(data.token ?? ""),
+    live: false,
+    cells: items.map((/** @type {any} */ item) => cell({ ...item, kept: item.kept ?? kept.includes(item.index) })),
+    total: Math.max(list(data.scores).length, items.length),
+    prompts: list(data.prompts).map(String),
+    scorer: String(data.scorer?.name ?? data.scorer?.id ?? ""),
+    warnings: list(data.warnings).map(String),
+    kept,
+    picked: Boolean(data.picked),
+    status: resultStatus(data),
+  };
+}
+
+/**
+ * @param {any} data everything that a search has told about its candidates so far
+ * @returns {View}
+ */
+export function searchView(data) {
+  const leader = data.best?.index;
+  const order = (/** @type {any} */ each) => (each.index === leader ? Infinity : (each.score ?? -Infinity));
+  const sorted = [...list(data.candidates)].sort((a, b) => compare(order(b), order(a)) || a.index - b.index);
+  const cells = sorted.map((each, place) =>
+    cell({ ...each, rank: place + 1, margin: gap(each.score, sorted[place + 1]?.score), leading: place === 0 })
+  );
+  return { ...empty(), run: String(data.run ?? ""), live: true, cells, total: cells.length, status: searchStatus(data) };
+}
+
+/**
+ * @param {any} data everything that a noise optimisation has told so far
+ * @returns {View}
+ */
+export function noiseView(data) {
+  const points = list(data.points);
+  const best = points.at(-1)?.best ?? null;
+  const share = Math.round(100 * Math.min(1, Math.max(0, Number(data.done) || 0)));
+  const found = { index: 1, seed: null, score: best, rank: 1, leading: true, label: "best", image: data.image };
+  const status = [t("gallery.share", "{share} % done", { share })];
+  if (finite(best)) status.push(t("gallery.best", "best {score}", { score: number(best) }));
+  const cells = data.image ? [cell(found)] : [];
+  return { ...empty(), run: String(data.run ?? ""), live: true, cells, total: cells.length, status };
+}
+
+/** @returns {View} */
+export function empty() {
+  const none = { run: "", token: "", live: false, total: 0, scorer: "", picked: false };
+  return { ...none, cells: [], prompts: [], warnings: [], kept: [], status: [] };
+}
+
+/** @param {any} value @returns {any[]} */
+export function list(value) {
+  return Array.isArray(value) ? value : [];
+}
+
+/** @param {number} a @param {number} b */
+function compare(a, b) {
+  return a === b ? 0 : a - b;
+}
+
+/** @param {any} item @returns {Cell} */
+function cell(item) {
+  return {
+    index: Number(item.index),
+    seed: item.seed === null || item.seed === undefined ? null : String(item.seed),
+    score: finite(item.score) ? item.score : null,
+    rank: Number(item.rank),
+    margin: finite(item.margin) ? item.margin : null,
+    win: finite(item.win) ? item.win : null,
+    kept: Boolean(item.kept),
+    leading: Boolean(item.leading),
+    parts: item.parts ?? item.scores ?? {},
+    label: String(item.label ?? ""),
+    entry: Number.isInteger(item.entry) ? item.entry : null,
+    image: item.image ?? item.thumb ?? null,
+    thumb: item.thumb ?? item.image ?? null,
+  };
+}
+
+/** Without pictures there are no items, only columns in the order of the images. @param {any} data */
+function itemsOfColumns(data) {
+  const { scores = [], ranks = [], seeds = [] } = data;
+  const order = list(scores).map((_, index) => index);
+  order.sort((a, b) => (ranks[a] ?? Infinity) - (ranks[b] ?? Infinity) || a - b);
+  return order.map((index, place) => ({
+    index,
+    seed: seeds[index] ?? null,
+    score: scores[index],
+    rank: ranks[index] ?? place + 1,
+    margin: gap(scores[index], scores[order[place + 1]]),
+    parts: Object.fromEntries(Object.entries(data.parts ?? {}).map(([id, column]) => [id, column[index]])),
+  }));
+}
+
+/** @param {any} score @param {any} next */
+function gap(score, next) {
+  return finite(score) && finite(next) ? score - next : null;
+}
+
+// --- words -----------------------------------------------------------------------------------------------------------
+
+/** @param {any} data */
+function resultStatus(data) {
+  const n = Math.max(list(data.scores).length, list(data.items).length);
+  const parts = [];
+  if (data.scorer?.name) parts.push(String(data.scorer.name));
+  if (data.kind === "search") {
+    if (data.method) parts.push(String(data.method));
+  } else {
+    parts.push(n === 1 ? t("gallery.oneImage", "1 image") : t("gallery.images", "{n} images", { n }));
+  }
+  if (finite(data.seconds)) parts.push(t("gallery.seconds", "{s} s", { s: data.seconds.toFixed(1) }));
+  const reason = stopWords(data.stopped);
+  if (reason && data.kind !== "search") parts.push(reason);
+  return parts;
+}
+
+/** @param {any} stopped */
+function stopWords(stopped) {
+  if (stopped === "target") return t("gallery.stopTarget", "stopped early: the target is reached");
+  if (stopped === "gain") return t("gallery.stopGain", "stopped early: more would add too little");
+  if (stopped === "time") return t("gallery.stopTime", "stopped early: the time was up");
+  return "";
+}
+
+/** @param {any} data */
+function searchStatus(data) {
+  const parts = [t("gallery.progress", "{done} of {total}", { done: Number(data.done), total: Number(data.total) })];
+  if (finite(data.best?.score)) parts.push(t("gallery.best", "best {score}", { score: number(data.best.score) }));
+  if (finite(data.expected_gain) && data.done < data.total) {
+    parts.push(t("gallery.gain", "the next ones are expected to add {gain}", { gain: number(data.expected_gain) }));
+  }
+  return parts;
+}
+
+/**
+ * @param {number | null | undefined} value
+ * @returns {string} with as many decimals as the person wants
+ */
+export function number(value) {
+  if (!finite(value)) return t("gallery.noScore", "no score");
+  const wanted = Math.round(Number(setting("HPS.Gallery.Decimals", 3)));
+  return value.toFixed(Number.isFinite(wanted) ? Math.min(5, Math.max(2, wanted)) : 3);
+}
+
+/**
+ * @param {number} win chance of being preferred to the next lower rank, 0 to 1
+ * @returns {string} cases of a hundred; never all and never none, which no scorer knows
+ */
+export function ofHundred(win) {
+  const n = Math.round(win * 100);
+  if (n >= 100) return "> 99";
+  return n <= 0 ? "< 1" : String(n);
+}
+
+/** @param {Cell} cell @returns {string} "" when nothing is known */
+export function winWords(cell) {
+  if (cell.win === null) return "";
+  const words = "preferred to the next in {n} of 100 cases, says the scorer";
+  return t("gallery.win", words, { n: ofHundred(cell.win) });
+}
+
+/** @param {Cell} cell @returns {string} "" for the last one */
+export function marginWords(cell) {
+  if (cell.margin === null) return "";
+  return t("gallery.margin", "{margin} to the next", { margin: signed(cell.margin) });
+}
+
+/** @param {number} value */
+export function signed(value) {
+  const text = number(value);
+  return value < 0 ? text.replace("-", "\u2212") : `+${text}`;
+}
+
+/** @param {Cell} cell @returns {string} the state, in a word */
+export function markWords(cell) {
+  if (cell.kept) return t("gallery.kept", "kept");
+  return cell.leading ? t("gallery.leading", "best so far") : "";
+}
+
+/** @param {Cell} cell @returns {string} */
+export function labelWords(cell) {
+  if (cell.label === "start") return t("gallery.start", "start");
+  return cell.label === "result" ? t("gallery.result", "result") : "";
+}
+
+/**
+ * @param {Cell} cell
+ * @param {number} pick its place among those picked by hand, from 1; 0 if it is none of them
+ * @returns {string} name for a screen reader, such as "Rank 1, score 27.310, seed 123, kept"
+ */
+export function cellName(cell, pick = 0) {
+  const parts = [t("gallery.rank", "Rank {rank}", { rank: cell.rank })];
+  parts.push(cell.score === null ? t("gallery.noScore", "no score") : scoreWords(cell.score));
+  if (cell.seed !== null) parts.push(t("gallery.seed", "seed {seed}", { seed: cell.seed }));
+  if (pick) parts.push(t("gallery.picked", "picked as number {n}", { n: pick }));
+  return [...parts, labelWords(cell), markWords(cell)].filter(Boolean).join(", ");
+}
+
+/** @param {number} score */
+function scoreWords(score) {
+  return t("gallery.score", "score {score}", { score: number(score) });
+}
+
+/** @param {Cell} cell @returns {string} rank, score and state in short, such as "#1 \u00b7 27.310 \u00b7 kept" */
+export function heading(cell) {
+  const words = [`#${cell.rank}`, number(cell.score), labelWords(cell), markWords(cell)];
+  return words.filter(Boolean).join(" \u00b7 ");
+}
+
+// --- picks by hand ---------------------------------------------------------------------------------------------------
+
+/**
+ * @param {any} text such as "2,0" or "2,0@1f3a5b7c", whose end names the batch that was picked from
+ * @param {string} token of the batch that is shown, "" if unknown
+ * @returns {number[]} positions in their order, each once; none when they were picked from another batch
+ */
+export function parsePick(text, token) {
+  const [places, batch = ""] = String(text ?? "").split("@");
+  if (token && batch.trim() && batch.trim() !== token) return [];
+  return [...new Set((places.match(/\d+/g) ?? []).map(Number))];
+}
+
+/** @param {number[]} picks @param {string} token @returns {string} */
+export function pickText(picks, token) {
+  return picks.length && token ? `${picks.join(",")}@${token}` : picks.join(",");
+}
+
+/** @param {number[]} picks @param {number} index @returns {number[]} with the index added at the end, or taken out */
+export function togglePick(picks, index) {
+  return picks.includes(index) ? picks.filter((each) => each !== index) : [...picks, index];
+}

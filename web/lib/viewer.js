@@ -1,0 +1,210 @@
+// @ts-check
+// The large view: one image over the page, or the best and another side by side. The graph goes on with its work.
+import { button, copySeed } from "./actions.js";
+import { el } from "./dom.js";
+import { t, viewUrl } from "./host.js";
+import { cellName, heading, labelWords, marginWords, number, winWords } from "./ranking.js";
+
+/** @typedef {import("./ranking.js").Cell} Cell */
+/** @typedef {import("./ranking.js").View} View */
+
+/**
+ * Open the large view; the focus goes into it, stays there, and comes back when it closes.
+ * @param {View} view
+ * @param {number} index of the image to begin with
+ * @param {() => void} [onClose]
+ */
+export function openViewer(view, index, onClose) {
+  return new Viewer(view, index, onClose ?? (() => {}));
+}
+
+class Viewer {
+  /** @param {View} view @param {number} index @param {() => void} onClose */
+  constructor(view, index, onClose) {
+    this.view = view;
+    this.index = index;
+    this.onClose = onClose;
+    this.both = false;
+    this.back = /** @type {HTMLElement | null} */ (document.activeElement);
+    this.build();
+    document.body.append(this.element);
+    this.render();
+    this.stage.focus({ preventScroll: true });
+  }
+
+  build() {
+    this.stage = el("div", { class: "hps-stage", tabIndex: 0, role: "group" });
+    this.facts = el("div", { class: "hps-facts" });
+    this.place = el("span", { class: "hps-place" });
+    this.spoken = el("div", { class: "hps-unseen", role: "status", ariaLive: "polite" });
+    this.buttons = {
+      previous: button("\u2039", "previous", () => this.step(-1), t("viewer.previous", "The next better image (left arrow)")),
+      next: button("\u203a", "next", () => this.step(1), t("viewer.next", "The next lower image (right arrow)")),
+      both: button(t("viewer.both", "Side by side (c)"), "both", () => this.toggleBoth(),
+        t("viewer.bothTip", "The best and this one next to each other")),
+      copy: button(t("gallery.copySeed", "Copy seed"), "copy", () => copySeed(this.cell().seed ?? "")),
+      close: button(t("viewer.close", "Close (Esc)"), "close", () => this.close()),
+    };
+    const { previous, next, both, copy, close } = this.buttons;
+    previous.ariaLabel = previous.title;
+    next.ariaLabel = next.title;
+    const bar = el("div", { class: "hps-viewer-bar" }, previous, this.place, next, el("span", { class: "hps-space" }), both, copy, close);
+    this.element = el("div", {
+      class: "hps-root hps-viewer", role: "dialog", ariaModal: "true", ariaLabel: t("viewer.title", "Large view"),
+      on: { keydown: (event) => this.onKey(event), click: (event) => this.onClick(event) },
+    });
+    this.element.append(bar, this.stage, this.facts, this.spoken);
+    // The canvas below must neither zoom nor take a paste or a click meant for this view.
+    for (const name of ["wheel", "pointerdown", "pointerup", "dblclick", "contextmenu"]) {
+      this.element.addEventListener(name, (/** @type {Event} */ event) => event.stopPropagation());
+    }
+  }
+
+  // --- what is shown -------------------------------------------------------------------------------------------------
+
+  /** @returns {Cell} */
+  cell() {
+    return this.view.cells.find((cell) => cell.index === this.index) ?? this.view.cells[0];
+  }
+
+  /** The best image, or the second when the best is the one that is shown. */
+  other() {
+    const [best, second] = this.view.cells;
+    return this.cell() === best ? second : best;
+  }
+
+  /** The ranking went on while the view is open. @param {View} view */
+  update(view) {
+    if (!view.cells.length || view.run !== this.view.run) {
+      this.close();
+      return;
+    }
+    this.view = view;
+    this.render();
+  }
+
+  render() {
+    const cell = this.cell();
+    const place = this.view.cells.indexOf(cell) + 1;
+    this.both &&= this.view.cells.length > 1;
+    const pair = this.both ? [this.other(), cell].sort((a, b) => a.rank - b.rank) : [cell];
+    keep(this.stage, pair.map((each) => figureKey(each, this.both)), () => pair.map((each) => figure(each, this.both)));
+    this.stage.classList.toggle("hps-both", this.both);
+    this.stage.setAttribute("aria-label", pair.map((each) => cellName(each)).join("; "));
+    this.place.textContent = t("viewer.place", "{place} of {n}", { place, n: this.view.cells.length });
+    this.spoken.textContent = this.stage.getAttribute("aria-label") ?? "";
+    this.buttons.previous.disabled = place <= 1;
+    this.buttons.next.disabled = place >= this.view.cells.length;
+    this.buttons.both.disabled = this.view.cells.length < 2;
+    this.buttons.both.ariaPressed = String(this.both);
+    this.buttons.copy.hidden = cell.seed === null;
+    this.facts.replaceChildren(...facts(cell, this.view));
+  }
+
+  // --- what a person does --------------------------------------------------------------------------------------------
+
+  /** @param {number} by */
+  step(by) {
+    this.go(this.view.cells.indexOf(this.cell()) + by);
+  }
+
+  /** @param {number} place from 0 */
+  go(place) {
+    const cell = this.view.cells[place];
+    if (!cell) return;
+    this.index = cell.index;
+    this.render();
+  }
+
+  toggleBoth() {
+    this.both = !this.both;
+    this.render();
+  }
+
+  /** @param {KeyboardEvent} event */
+  onKey(event) {
+    event.stopPropagation(); // keys of the graph, such as Delete, stay without effect
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Tab") {
+      this.keepFocus(event);
+      return;
+    }
+    const acts = {
+      Escape: () => this.close(),
+      ArrowLeft: () => this.step(-1),
+      ArrowRight: () => this.step(1),
+      Home: () => this.go(0),
+      End: () => this.go(this.view.cells.length - 1),
+      c: () => this.toggleBoth(),
+    };
+    const act = acts[/** @type {keyof typeof acts} */ (event.key)];
+    if (!act) return;
+    act();
+    event.preventDefault();
+  }
+
+  /** @param {KeyboardEvent} event */
+  keepFocus(event) {
+    const buttons = Object.values(this.buttons).filter((each) => !each.disabled && !each.hidden);
+    const stops = [...buttons, this.stage];
+    const at = stops.indexOf(/** @type {any} */ (document.activeElement));
+    stops[(at + (event.shiftKey ? -1 : 1) + stops.length) % stops.length].focus();
+    event.preventDefault();
+  }
+
+  /** @param {any} event */
+  onClick(event) {
+    event.stopPropagation();
+    if (event.target === this.element || event.target === this.stage) this.close();
+  }
+
+  close() {
+    if (!this.element.isConnected) return;
+    this.element.remove();
+    if (this.back?.isConnected) this.back.focus({ preventScroll: true });
+    this.onClose();
+  }
+}
+
+// --- parts -----------------------------------------------------------------------------------------------------------
+
+/** @param {Cell} cell @param {boolean} captioned */
+function figureKey(cell, captioned) {
+  return JSON.stringify([cell.image, captioned && heading(cell)]);
+}
+
+/** Build children anew only when what they show has changed: pictures would flicker. @param {HTMLElement} parent @param {string[]} keys @param {() => Node[]} make */
+function keep(parent, keys, make) {
+  const key = keys.join("\n");
+  if (parent.dataset.key === key) return;
+  parent.dataset.key = key;
+  parent.replaceChildren(...make());
+}
+
+/** @param {Cell} cell @param {boolean} captioned */
+function figure(cell, captioned) {
+  const image = cell.image
+    ? el("img", { src: viewUrl(cell.image), alt: cellName(cell), draggable: false })
+    : el("div", { class: "hps-menu-note", text: t("viewer.noPicture", "There is no picture of this one.") });
+  image.addEventListener("error", () => {
+    const words = "The picture is gone: the host empties its folder of temporary files when it starts. Run again.";
+    image.replaceWith(el("div", { class: "hps-menu-note", text: t("viewer.gone", words) }));
+  });
+  const caption = captioned && el("figcaption", { text: heading(cell) });
+  return el("figure", { class: cell.kept ? "hps-figure hps-kept" : "hps-figure" }, image, caption);
+}
+
+/** @param {Cell} cell @param {View} view */
+function facts(cell, view) {
+  const parts = Object.entries(cell.parts);
+  const entries = [
+    [t("viewer.rank", "Rank"), [String(cell.rank), labelWords(cell)].filter(Boolean).join(", ")],
+    [t("viewer.score", "Score"), `${number(cell.score)}${view.scorer ? ` (${view.scorer})` : ""}`],
+    [t("viewer.margin", "Margin"), [marginWords(cell), winWords(cell)].filter(Boolean).join("; ")],
+    ...(parts.length > 1 ? parts.map(([name, value]) => [name, number(value)]) : []),
+    [t("viewer.seed", "Seed"), cell.seed ?? ""],
+    [t("viewer.prompt", "Prompt"), view.prompts.length === 1 ? view.prompts[0] : ""],
+  ];
+  const shown = entries.filter(([, text]) => text);
+  return shown.map(([name, text]) => el("div", { class: "hps-fact" }, el("span", { text: name }), el("span", { text })));
+}
