@@ -87,9 +87,11 @@ def _journal(connection: sqlite3.Connection) -> str:
         return str(connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0])
 
 
-def _contains(text: object, part: str) -> bool:
-    whole = text.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else str(text)
-    return part in whole.casefold()
+def _contains(text: str | bytes, part: str | bytes) -> bool:
+    whole, wanted = (
+        value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value for value in (text, part)
+    )
+    return wanted in whole.casefold()
 
 
 def is_damage(error: Exception) -> bool:

@@ -27,7 +27,7 @@ _ORDERS = {
 }
 
 # Over whole groups, whatever the filters let through. SQLite may lack sqrt; the signed square orders alike.
-_PLACES = """JOIN (
+PLACES = """JOIN (
     SELECT id, CASE WHEN low < high THEN d * abs(d) * (n - 1) / sum(d * d) OVER (PARTITION BY prompt, scorer) END place
     FROM (SELECT id, prompt, scorer, score - avg(score) OVER g AS d, min(score) OVER g AS low,
           max(score) OVER g AS high, count(*) OVER g AS n
@@ -117,7 +117,7 @@ def order(query: Query) -> str:
 def ids(connection: sqlite3.Connection, query: Query, *, paged: bool = True) -> list[int]:
     """Return the ids of the matching rows in order; all of them, whatever limit and offset say, when not `paged`."""
     condition, values = where(query)
-    places = _PLACES if query.sort == "standing" else ""
+    places = PLACES if query.sort == "standing" else ""
     text = f"SELECT e.id FROM entries e {places} WHERE {condition} ORDER BY {order(query)}"
     if paged:
         text, values = f"{text} LIMIT ? OFFSET ?", [*values, query.limit, query.offset]

@@ -1,52 +1,46 @@
-"""The ledger itself: one connection behind a lock, opened when it is first needed, and everything it can be asked."""
+"""The ledger itself: everything it can be given and asked."""
 
 from __future__ import annotations
 
 import logging
-import os
+import random
 import sqlite3
-import threading
 import time
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from ..errors import LedgerError
-from . import queries, writing
-from .entry import Entry, prepare
-from .opening import Damaged, connect, explain, identity, is_damage, set_aside
-from .records import Page, Query, Row, Summary
+from . import comparing, export, picks, queries, trimming, writing
+from .entry import Entry, prepare, unpacked_workflow
+from .handle import Handle
+from .records import Agreement, Facets, Page, Pick, Query, Row, Setting, Summary
 
 log = logging.getLogger("hps")
-T = TypeVar("T")
 
 MIN_BYTES = 2**20
+_ALL = Query()
 
 
-class Ledger:
+class Ledger(Handle):
     """The append-only record of every scored image, in one SQLite file on this machine.
 
     Any thread may use it, several processes may share the file, and a process may fork. Everything here raises
-    LedgerError when the file cannot be used and LedgerFull when the disk has no room; both leave it usable.
+    LedgerError when the file cannot be used and LedgerFull when the disk has no room; both leave it usable. A damaged
+    file is renamed and a new one begun, with a warning in the log.
     """
 
     def __init__(
         self, path: str | Path, *, max_bytes: int = 256 * 2**20, clock: Callable[[], float] = time.time
     ) -> None:
-        """Name the file; it is opened, and made if need be, when it is first used."""
+        """Name the file and how large it may grow; it is opened, and made if need be, when it is first used."""
         if max_bytes < MIN_BYTES:
             raise LedgerError(f"A ledger of at most {max_bytes} bytes is too small; allow {MIN_BYTES} or more.")
-        self.path = Path(path)
+        super().__init__(path)
         self.max_bytes = max_bytes
         self.refused = 0
         """Entries that `add` refused so far."""
         self._clock = clock
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._opened: tuple[int, int] | None = None
-        with _forking:
-            _ledgers.add(self)
 
     def __enter__(self) -> Ledger:
         return self
@@ -54,19 +48,14 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Close the file; the next use opens it again."""
-        with self._lock:
-            connection, self._connection, self._opened = self._connection, None, None
-            if connection is not None:
-                connection.close()
-
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def add(self, entries: Iterable[Entry]) -> list[int]:
         """Write entries, each in a transaction of its own, and return their ids; 0 for one that is refused.
 
         An entry equal to one that is there in everything but time and run is not written again: it gets the old id.
+        Refused are scores that are not finite and prompts above 4 MiB. Beyond `max_bytes` the oldest thumbnails go, and
+        once there are none the oldest rows.
         """
         return [self._add(entry) for entry in entries]
 
@@ -75,18 +64,92 @@ class Ledger:
         if prepared is None:
             self.refused += 1
             return 0
-        return self._use(lambda connection: writing.insert(connection, prepared, self._clock()), write=True)
+
+        def work(connection: sqlite3.Connection) -> tuple[int, int]:
+            return writing.insert(connection, prepared, self._clock()), trimming.size(connection)
+
+        id, size = self._use(work, begin="BEGIN IMMEDIATE")
+        if size > self.max_bytes:
+            self._trim()
+        return id
+
+    def _trim(self) -> None:
+        try:
+            self._use(lambda c: trimming.trim(c, self.max_bytes), begin="BEGIN IMMEDIATE")
+        except LedgerError as error:  # the entry is written; the next one tries again
+            log.warning("The ledger %s is above its size limit and cannot be trimmed: %s", self.path, error)
+
+    def saved(self, image_hash: str, file: str) -> None:
+        """Record that the image of that hash was saved as `file`; of several files the newest wins."""
+        if image_hash:
+            self._use(lambda c: writing.saved(c, image_hash, file, self._clock()), begin="BEGIN IMMEDIATE")
+
+    def purge(self, *, before: float | None = None) -> int:
+        """Delete the rows written before a time (Unix seconds), or all, and return how many; the file shrinks.
+
+        Thumbnails, workflows, prompts and files that only they used go too, and their bytes are overwritten. Picks
+        stay, with their prompts, image hashes and scores: delete the file to be rid of them.
+        """
+        deleted = self._use(lambda c: trimming.purge(c, before), begin="BEGIN IMMEDIATE")
+        self._use(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), begin="")
+        return deleted
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def rows(self, query: Query = Query()) -> Page:  # noqa: B008 (frozen)
+    def rows(self, query: Query = _ALL) -> Page:
         """Return a page of rows and how many there are in all."""
         return self._use(lambda c: Page(queries.load(c, queries.ids(c, query)), queries.count(c, query)))
 
     def row(self, id: int) -> Row | None:
         """Return one row; None when there is none of that id."""
-        found = self._use(lambda c: queries.load(c, [id])) if queries.storable(id) else ()
+        found = self._load([id])
         return found[0] if found else None
+
+    def _load(self, ids: Iterable[int]) -> tuple[Row, ...]:
+        wanted = [id for id in ids if queries.storable(id)]
+        return self._use(lambda c: queries.load(c, wanted))
+
+    def facets(self, limit: int = 200) -> Facets:
+        """Return the values in use of each kind, at most `limit`, the most recent first."""
+        return self._use(lambda c: comparing.facets(c, max(0, min(limit, 10_000))))
+
+    def workflow(self, id: int) -> tuple[str, dict[str, Any]] | None:
+        """Return kind ("workflow" or "prompt") and graph of a row's workflow; None when it has none."""
+        found = self._blob("SELECT w.kind, w.graph FROM entries e JOIN workflows w ON w.hash = e.workflow", id)
+        graph = None if found is None else unpacked_workflow(found[1])
+        return None if found is None or graph is None else (queries.unpack(found[0]), graph)
+
+    def thumbnail(self, id: int) -> bytes | None:
+        """Return the thumbnail of a row; None when it has none, or has none any more."""
+        found = self._blob("SELECT t.data FROM entries e JOIN thumbnails t ON t.hash = e.thumbnail", id)
+        return None if found is None else bytes(found[0])
+
+    def _blob(self, text: str, id: int) -> tuple[Any, ...] | None:
+        if not queries.storable(id):
+            return None
+        found: tuple[Any, ...] | None = self._use(lambda c: c.execute(f"{text} WHERE e.id = ?", (id,)).fetchone())
+        return found
+
+    def best_seeds(
+        self, prompt: str | None = None, model: str | None = None, scorer: str | None = None, limit: int = 20
+    ) -> tuple[Row, ...]:
+        """Return the rows with the best standing in their groups, one for each prompt, model and seed.
+
+        Standing, not score: scores of different prompts and fingerprints do not compare. Rows alone in their group
+        have no standing and come last.
+        """
+        query = Query(prompt=prompt, model=model, scorer=scorer)
+        return self._use(lambda c: queries.load(c, comparing.best_seeds(c, query, limit)))
+
+    def compare(self, by: str, query: Query = _ALL) -> tuple[Setting, ...]:
+        """Compare the values of "sampler", "scheduler", "steps", "cfg" or "model" among the rows a query lets through.
+
+        `gain` is the mean of score less the mean of the group (prompt and fingerprint, among these rows), over groups
+        in which several values occur; `wins` of `pairs` counts the same prompt, fingerprint and seed under another
+        value. Neither tests for significance, and other settings may have differed between the rows. Gains of several
+        scorers are in different units: filter by one. Order, limit and offset of the query do not matter.
+        """
+        return self._use(lambda c: comparing.compare(c, by, query))
 
     def summary(self) -> Summary:
         """Return how much the ledger holds and from when."""
@@ -95,75 +158,47 @@ class Ledger:
     def _summary(self, connection: sqlite3.Connection) -> Summary:
         one = "SELECT count(*), count(DISTINCT prompt), min(time), max(time) FROM entries"
         rows, prompts, oldest, newest = connection.execute(one).fetchone()
-        picks = connection.execute("SELECT count(*) FROM picks").fetchone()[0]
+        number = connection.execute("SELECT count(*) FROM picks").fetchone()[0]
         size = sum(part.stat().st_size for part in (self.path, Path(f"{self.path}-wal")) if part.exists())
-        return Summary(rows, prompts, picks, size, self.max_bytes, oldest, newest)
+        return Summary(rows, prompts, number, size, self.max_bytes, oldest, newest)
 
-    # --- the connection -----------------------------------------------------------------------------------------------
+    # --- picks --------------------------------------------------------------------------------------------------------
 
-    def _use(self, work: Callable[[sqlite3.Connection], T], *, write: bool = False) -> T:
-        """Run `work` in a transaction; a damaged file is set aside and `work` done once more on a new one."""
-        with self._lock:
-            try:
-                return self._transaction(work, write)
-            except (sqlite3.Error, Damaged) as error:
-                self._recover(error)
-            try:
-                return self._transaction(work, write)
-            except sqlite3.Error as error:
-                raise explain(error, self.path) from error
-            except Damaged as error:
-                raise LedgerError(f"The ledger {self.path} cannot be read: {error}.") from error
+    def add_pick(self, pick: Pick) -> int:
+        """Record a pick with its prompt, image hashes and scores, which outlive its rows, and return its id."""
+        return self._use(lambda c: picks.insert(c, pick, self._clock()), begin="BEGIN IMMEDIATE")
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], T], write: bool) -> T:
-        connection = self._connected()
-        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-        try:
-            done = work(connection)
-            connection.execute("COMMIT")
-            return done
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+    def next_pair(self, *, prompt: int | None = None, rng: random.Random | None = None) -> tuple[Row, Row] | None:
+        """Return two rows of one prompt (drawn evenly, or the one of that id) to choose between, in random order.
 
-    def _connected(self) -> sqlite3.Connection:
-        """Return the connection; a new one when the file was deleted or replaced under it."""
-        if self._connection is not None and identity(self.path) != self._opened:
-            self.close()
-        if self._connection is None:
-            self._opened = identity(self.path)
-            self._connection = connect(self.path)
-            self._opened = identity(self.path)
-        return self._connection
+        Their images differ, can be shown (thumbnail or file) and were not compared yet; None when nothing is left.
+        """
+        source = rng or random.Random()
+        return self._use(lambda c: _pair(queries.load(c, picks.next_pair(c, prompt, source) or ())))
 
-    def _recover(self, error: Exception) -> None:
-        if isinstance(error, sqlite3.Error) and not is_damage(error):
-            raise explain(error, self.path) from error
-        opened = self._opened
-        self.close()
-        set_aside(self.path, opened, error)
+    def agreement(self, scorer: str | None = None) -> Agreement:
+        """Return how often the person chose the image with the higher score, by one scorer or by those shown."""
+        return self._use(lambda c: picks.agreement(c, scorer))
+
+    # --- export -------------------------------------------------------------------------------------------------------
+
+    def export(self, stream: export.TextStream, format: str, query: Query = _ALL) -> int:
+        """Write every row a query lets through, in its order, as "csv" or "jsonl"; return how many.
+
+        Limit and offset do not count. `stream` takes text; open files with newline="" and encoding="utf-8".
+        """
+        return export.write(self._all(query), stream, format)
+
+    def export_parquet(self, path: str | Path, query: Query = _ALL) -> int:
+        """Write the same rows as a Parquet file; DependencyError without pyarrow, OutputError when it cannot be."""
+        return export.write_parquet(self._all(query), Path(path))
+
+    def _all(self, query: Query) -> Iterator[Row]:
+        """Yield rows part by part: the lock is free while they are written out."""
+        wanted = self._use(lambda c: queries.ids(c, query, paged=False))
+        for chunk in queries.chunks(wanted):
+            yield from self._load(chunk)
 
 
-# SQLite's locks do not survive a fork: no connection may be open while one happens.
-
-_forking = threading.RLock()
-_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
-_held: list[Ledger] = []
-
-
-def _before_fork() -> None:
-    _forking.acquire()
-    _held.extend(_ledgers)
-    for ledger in _held:
-        ledger._lock.acquire()
-        ledger.close()
-
-
-def _after_fork() -> None:
-    while _held:
-        _held.pop()._lock.release()
-    _forking.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+def _pair(rows: tuple[Row, ...]) -> tuple[Row, Row] | None:
+    return (rows[0], rows[1]) if len(rows) == 2 else None

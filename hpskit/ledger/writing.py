@@ -1,4 +1,4 @@
-"""Writing into the ledger: one entry, one saved file; deleting: by age and when it grows too large."""
+"""Writing into the ledger: one entry, one saved file."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ def insert(connection: sqlite3.Connection, entry: Prepared, time: float) -> int:
             **{name: pack(value) if isinstance(value, str) else value for name, value in entry.columns.items()},
         },
     )
+
+
+def saved(connection: sqlite3.Connection, image: str, file: str, time: float) -> None:
+    """Record where an image was saved, unless that is what was recorded last."""
+    name, where = pack(image), pack(file)
+    newest = "SELECT file FROM saved WHERE image = ? ORDER BY id DESC LIMIT 1"
+    if connection.execute(newest, (name,)).fetchone() != (where,):
+        _insert(connection, "saved", {"time": time, "image": name, "file": where})
 
 
 def _prompt(connection: sqlite3.Connection, text: str) -> int:

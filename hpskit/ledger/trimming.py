@@ -1,0 +1,74 @@
+"""Deleting: rows up to a time, and what is oldest when the ledger grows too large. Picks are never deleted."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+SHARE: Final = 0.9
+"""Part of the size limit that trimming leaves."""
+
+_ORPHANS: Final = (
+    "DELETE FROM thumbnails WHERE hash NOT IN (SELECT thumbnail FROM entries WHERE thumbnail IS NOT NULL)",
+    "DELETE FROM workflows WHERE hash NOT IN (SELECT workflow FROM entries WHERE workflow IS NOT NULL)",
+    "DELETE FROM saved WHERE image NOT IN (SELECT image FROM entries)",
+    "DELETE FROM scorers WHERE id NOT IN (SELECT scorer FROM entries)",
+    # A pick stays meaningful with its prompt.
+    "DELETE FROM prompts WHERE id NOT IN (SELECT prompt FROM entries) AND id NOT IN (SELECT prompt FROM picks) "
+    "AND id NOT IN (SELECT negative FROM entries WHERE negative IS NOT NULL)",
+)
+
+
+def size(connection: sqlite3.Connection) -> int:
+    """Return the bytes in use, empty pages not counted."""
+    pages, free, page = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * page
+
+
+def purge(connection: sqlite3.Connection, before: float | None) -> int:
+    """Delete the rows older than `before` (all when None) with everything that only they used; return how many."""
+    condition, values = ("", ()) if before is None else ("WHERE time < ?", (before,))
+    deleted = connection.execute(f"DELETE FROM entries {condition}", values).rowcount
+    _sweep(connection)
+    return deleted
+
+
+def trim(connection: sqlite3.Connection, limit: int) -> None:
+    """Delete the oldest thumbnails, and once there are none the oldest rows, until 90 % of `limit` are in use."""
+    goal = int(limit * SHARE)
+    while (excess := size(connection) - goal) > 0:
+        if not (_trim_thumbnails(connection, excess) or _trim_rows(connection, excess)):
+            break
+    _give_back(connection)
+
+
+def _trim_thumbnails(connection: sqlite3.Connection, excess: int) -> int:
+    freed, last = 0, None
+    for id, length in connection.execute("SELECT id, length(data) FROM thumbnails ORDER BY id"):
+        freed, last = freed + length, id
+        if freed >= excess:
+            break
+    return connection.execute("DELETE FROM thumbnails WHERE id <= ?", (last,)).rowcount
+
+
+def _trim_rows(connection: sqlite3.Connection, excess: int) -> int:
+    """Delete as large a part of the rows as the excess is of the whole, but at least one."""
+    rows = int(connection.execute("SELECT count(*) FROM entries").fetchone()[0])
+    part = min(rows, 1 + rows * excess // max(size(connection), 1))
+    text = "DELETE FROM entries WHERE id IN (SELECT id FROM entries ORDER BY id LIMIT ?)"
+    deleted = connection.execute(text, (part,)).rowcount
+    _sweep(connection)
+    return deleted
+
+
+def _sweep(connection: sqlite3.Connection) -> None:
+    for statement in _ORPHANS:
+        connection.execute(statement)
+    _give_back(connection)
+
+
+def _give_back(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA incremental_vacuum").fetchall()  # a page a step: it must be run to its end
