@@ -1,10 +1,11 @@
 // @ts-check
 // The one file that registers with the host.
 import { styleOnce } from "./lib/dom.js";
-import { app, eachNode, loadWords, t } from "./lib/host.js";
+import { app, eachNode, loadWords } from "./lib/host.js";
 import { restore, showOutputs, startLive } from "./lib/live.js";
 import { attachPanel, panelOf } from "./lib/panel.js";
 import { onSetting, settings } from "./lib/settings.js";
+import { registerSidebar } from "./lib/sidebar.js";
 
 /** Of the data that server and page exchange. */
 const VERSION = 1;
@@ -17,6 +18,16 @@ function refresh() {
 app.registerExtension({
   name: "hps",
   settings,
+  commands: [
+    {
+      id: "HPS.ToggleSidebar",
+      label: "HPS: leaderboard and blind picks",
+      icon: "pi pi-trophy",
+      function: () => app.extensionManager.command.execute("Workspace.ToggleSidebarTab.hps"),
+    },
+  ],
+  keybindings: [{ combo: { key: "h", alt: true, shift: true }, commandId: "HPS.ToggleSidebar" }],
+  menuCommands: [{ path: ["Extensions", "HPS"], commands: ["HPS.ToggleSidebar"] }],
 
   async init() {
     styleOnce("hps-css", new URL("./hps.css", import.meta.url).href);
@@ -26,6 +37,7 @@ app.registerExtension({
   setup() {
     // The host's getter still gives the old value while it tells of a new one.
     onSetting((id) => id.startsWith("HPS.Gallery.") && window.setTimeout(refresh));
+    registerSidebar();
     startLive();
     Object.assign(window, { __hps: { ready: true, version: VERSION } });
   },

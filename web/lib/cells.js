@@ -30,7 +30,7 @@ export function createCell(onLoad) {
 /**
  * @param {any} element from createCell
  * @param {Cell} cell
- * @param {{selected: boolean, pick: number, narrow: boolean, captioned: boolean}} state
+ * @param {{selected: boolean, pick: number, narrow: boolean, wide: boolean, captioned: boolean}} state
  */
 export function fillCell(element, cell, state) {
   const { image, badge, mark, caption } = element.hpsParts;
@@ -52,7 +52,7 @@ export function fillCell(element, cell, state) {
   fillBadge(badge, cell, state.narrow);
   mark.textContent = state.pick ? `\u2713${state.pick}` : cell.kept || cell.leading ? "\u2605" : "";
   mark.hidden = !mark.textContent;
-  caption.textContent = captionOf(cell);
+  caption.textContent = captionOf(cell, state);
   caption.hidden = !state.captioned;
 }
 
@@ -65,8 +65,10 @@ function fillBadge(badge, cell, narrow) {
   badge.hidden = !setting("HPS.Gallery.Badges", true);
 }
 
-/** @param {Cell} cell */
-function captionOf(cell) {
+/** What the picture itself has no room for. @param {Cell} cell @param {{narrow: boolean, wide: boolean}} room */
+function captionOf(cell, { narrow, wide }) {
+  if (narrow) return number(cell.score);
+  if (!wide) return cell.margin === null ? "" : signed(cell.margin);
   const parts = [];
   if (cell.margin !== null) parts.push(signed(cell.margin));
   if (cell.win !== null) parts.push(t("gallery.winShort", "{n} of 100", { n: ofHundred(cell.win) }));

@@ -121,7 +121,7 @@ function scale({ low, high }, from, to) {
 /** @param {Range} range @param {{left: number, right: number, top: number, bottom: number}} box @param {boolean} atRight */
 function sideAxis(range, box, atRight) {
   const y = scale(range, box.bottom, box.top);
-  const { values, decimals } = ticks(range.low, range.high, Math.max(2, (box.bottom - box.top) / 34));
+  const { values, decimals } = ticks(range.low, range.high, Math.max(2, (box.bottom - box.top) / 30));
   return values.flatMap((value) => [
     atRight ? "" : svg("line", { class: "hps-rule", x1: box.left, x2: box.right, y1: y(value), y2: y(value) }),
     svg("text", {

@@ -176,12 +176,26 @@ export function ticks(low, high, about, whole = false) {
   const rough = (high - low) / Math.max(1, about);
   if (!(rough > 0) || !Number.isFinite(rough)) return { values: [low], decimals: 2 };
   const power = 10 ** Math.floor(Math.log10(rough));
-  let step = power * ([1, 2, 5].find((each) => each * power >= rough) ?? 10);
-  if (whole) step = Math.max(1, Math.round(step));
-  const decimals = Math.min(6, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+  const steps = [10, 5, 2, 1, 0.5].map((each) => (whole ? Math.max(1, Math.round(each * power)) : each * power));
+  // The smallest step that does not crowd, unless that leaves a single number.
+  const first = steps.findLastIndex((each) => each >= rough);
+  for (const step of steps.slice(Math.max(0, first))) {
+    const values = multiples(step, low, high);
+    if (values.length > 1 || step === steps[steps.length - 1]) return { values, decimals: decimalsOf(step) };
+  }
+  return { values: [], decimals: 0 };
+}
+
+/** @param {number} step */
+function decimalsOf(step) {
+  return Math.min(6, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+}
+
+/** @param {number} step @param {number} low @param {number} high */
+function multiples(step, low, high) {
   const values = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) values.push(k * step);
-  return { values, decimals };
+  return values;
 }
 
 /**

@@ -4,7 +4,7 @@ import { button, closeSeedMenu, compareBlind, copySeed, openSeedMenu } from "./a
 import { createCell, createRow, fillCell, fillRow, rowHeads } from "./cells.js";
 import { el } from "./dom.js";
 import { t } from "./host.js";
-import { NARROW, arrange, moved } from "./layout.js";
+import { NARROW, WIDE, arrange, moved } from "./layout.js";
 import { empty, heading, marginWords, togglePick, winWords } from "./ranking.js";
 import { openViewer } from "./viewer.js";
 
@@ -58,10 +58,14 @@ class Gallery {
     this.warnings = el("div", { class: "hps-warnings", dataset: { captureWheel: "true", hpsScroll: "true" } });
     this.text = el("div", { class: "hps-chosen" });
     this.buttons = this.makeButtons();
+    this.rule = button(t("gallery.byRule", "By rule again"), "rule", () => this.setPicks([]),
+      t("gallery.byRuleTip", "Forget the choice by hand"));
     this.bar = el("div", { class: "hps-bar", role: "toolbar", ariaLabel: t("gallery.actions", "Actions") });
     this.bar.append(...Object.values(this.buttons));
+    this.note = el("span", { class: "hps-quiet" });
+    const byHand = el("div", { class: "hps-by-hand", hidden: !this.picks }, this.note, this.rule);
     this.element = el("div", { class: "hps-gallery" });
-    this.element.append(this.heads, this.grid, this.more, this.warnings, this.text, this.bar);
+    this.element.append(this.heads, this.grid, this.more, this.warnings, this.text, byHand, this.bar);
   }
 
   makeButtons() {
@@ -76,8 +80,6 @@ class Gallery {
       large: button(t("gallery.large", "Large"), "large", () => this.openLarge(), t("gallery.largeTip", "See the images large, side by side with c")),
       blind: button(t("gallery.blind", "Compare blind"), "blind", () => compareBlind(this.entries()),
         t("gallery.blindTip", "Choose the best without seeing scores")),
-      rule: button(t("gallery.byRule", "By rule again"), "rule", () => this.setPicks([]),
-        t("gallery.byRuleTip", "Forget the choice by hand")),
     };
   }
 
@@ -149,7 +151,7 @@ class Gallery {
       this.grid.style.setProperty("--hps-cell-height", `${size.height}px`);
     }
     this.columns = pictures ? size.columns : 1;
-    const room = { narrow: size.width < NARROW, captioned: size.caption > 0 };
+    const room = { narrow: size.width < NARROW, wide: size.width >= WIDE, captioned: size.caption > 0 };
     const picks = this.picked();
     const current = this.current();
     shown.forEach((cell, place) => {
@@ -172,19 +174,20 @@ class Gallery {
       el("div", {}, el("b", { text: heading(cell) }), seed && el("span", { class: "hps-seed", text: seed })),
       el("div", { class: "hps-quiet", text: [marginWords(cell), winWords(cell)].filter(Boolean).join("; ") }),
     ];
-    if (this.picks) lines.push(el("div", { class: "hps-quiet hps-picks-note", text: this.pickWords(picks) }));
     this.text.replaceChildren(...lines);
+    this.note.textContent = this.picks ? this.pickWords(picks) : "";
     this.buttons.copy.hidden = this.buttons.send.hidden = cell.seed === null;
     this.buttons.large.hidden = !this.hasPictures();
     this.buttons.blind.hidden = this.view.live || this.entries().length < 2;
-    this.buttons.rule.hidden = !picks.length;
+    this.rule.hidden = !picks.length;
   }
 
   /** @param {number[]} picks */
   pickWords(picks) {
     if (!picks.length) return t("gallery.clickToPick", "Kept by the rule. Click images to choose by hand.");
-    const text = picks.join(", ");
-    const applied = this.view.picked && text === this.view.kept.join(", ");
+    const ranks = new Map(this.view.cells.map((cell) => [cell.index, cell.rank]));
+    const text = picks.map((index) => `#${ranks.get(index) ?? "?"}`).join(", ");
+    const applied = this.view.picked && picks.join() === this.view.kept.join();
     if (applied) return t("gallery.pickApplied", "Chosen by hand: {picks}", { picks: text });
     return t("gallery.pickNext", "Chosen by hand: {picks}. Run again to hand them on.", { picks: text });
   }

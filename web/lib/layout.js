@@ -4,10 +4,12 @@
 export const GAP = 4;
 /** Below this width of a cell only the rank has room on the picture. */
 export const NARROW = 90;
-/** From this width on there is a line below the picture. */
-export const CAPTIONED = 112;
+/** From this width on a cell has room for a longer line below the picture. */
+export const WIDE = 112;
 const CAPTION = 16;
-const LEAST = 56;
+const LEAST = 44;
+/** A short line below the picture, where there is room to spare. */
+const WORDED = 60;
 
 /**
  * The arrangement that shows all pictures as large as possible.
@@ -34,11 +36,11 @@ function fit(box, n, aspect, columns) {
   const rows = Math.ceil(n / columns);
   const across = (box.width - (columns - 1) * GAP) / columns;
   const down = (box.height - (rows - 1) * GAP) / rows;
-  const withCaption = Math.min(across, (down - CAPTION) * aspect);
-  const caption = withCaption >= CAPTIONED ? CAPTION : 0;
-  // Without its caption a cell may be as wide as one with: never wider than what would have asked for one.
-  const bare = Math.min(across, down * aspect, CAPTIONED - 1);
-  const width = Math.floor(caption ? withCaption : bare);
+  const bare = Math.floor(Math.min(across, down * aspect));
+  const captioned = Math.floor(Math.min(across, (down - CAPTION) * aspect));
+  // A line of words is worth a slightly smaller picture, but not a tiny one.
+  const caption = captioned >= WIDE || (captioned >= WORDED && captioned > 0.85 * bare) ? CAPTION : 0;
+  const width = caption ? captioned : bare;
   return { columns, width, height: Math.floor(width / aspect) + caption, caption };
 }
 

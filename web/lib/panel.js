@@ -10,7 +10,7 @@ import { list, noiseView, number, parsePick, pickText, resultView, searchView } 
 /** @typedef {{gallery?: boolean, chart?: boolean, pick?: boolean, hint: () => string}} Kind */
 
 /** Heights in pixels: of the bare line of words, and of what the parts need. */
-const HEIGHT = { bare: 34, chart: 130, gallery: 250, pick: 16 };
+const HEIGHT = { bare: 34, chart: 130, gallery: 256, pick: 24, warnings: 36 };
 /** Least width of a fresh node, so that everything can be read. */
 const WIDTH = 340;
 /** What the classic canvas keeps free around a widget of the page. */
@@ -55,6 +55,7 @@ class Panel {
     this.page = 0;
     this.live = false;
     this.scorer = "";
+    this.warned = false;
     this.gallery = kind.gallery ? createGallery(kind.pick ? pickWidget(node) : null) : null;
     this.chart = kind.chart ? createChart() : null;
     this.build();
@@ -66,7 +67,7 @@ class Panel {
     this.pager = el("div", { class: "hps-pager", hidden: true });
     this.said = announcer();
     const head = el("div", { class: "hps-head" }, this.status, this.pager);
-    this.element = el("div", { class: "hps-root hps-panel" }, head, this.chart?.element, this.gallery?.element, this.said.element);
+    this.element = el("div", { class: "hps-root hps-node" }, head, this.chart?.element, this.gallery?.element, this.said.element);
     for (const part of [this.chart, this.gallery]) if (part) part.element.hidden = true;
     shareGestures(this.element);
   }
@@ -90,8 +91,11 @@ class Panel {
 
   height() {
     const chart = this.chart && !this.chart.element.hidden ? HEIGHT.chart : 0;
-    const gallery = this.gallery && !this.gallery.element.hidden ? HEIGHT.gallery + (this.kind.pick ? HEIGHT.pick : 0) : 0;
-    return HEIGHT.bare + chart + gallery;
+    return HEIGHT.bare + chart + (this.gallery && !this.gallery.element.hidden ? this.galleryHeight() : 0);
+  }
+
+  galleryHeight() {
+    return HEIGHT.gallery + (this.kind.pick ? HEIGHT.pick : 0) + (this.warned ? HEIGHT.warnings : 0);
   }
 
   /** Make the node as high as its panel needs; it never shrinks by itself. */
@@ -136,6 +140,7 @@ class Panel {
     const view = resultView(data);
     const curve = list(data.curve);
     if (curve.length) this.chart?.set(noiseCurve({ points: curve, unit: data.unit, reason: data.reason, stopped: data.stopped }));
+    this.warned = view.warnings.length > 0;
     this.reveal({ chart: curve.length > 0, gallery: view.cells.length > 0 });
     this.gallery?.show(view);
     this.say(view.status, view.prompts.length === 1 ? view.prompts[0] : "");

@@ -238,7 +238,7 @@ function scoreWords(score) {
   return t("gallery.score", "score {score}", { score: number(score) });
 }
 
-/** @param {Cell} cell @returns {string} rank, score and state in short, such as "#1 \u00b7 27.310 \u00b7 kept" */
+/** @param {Cell} cell @returns {string} rank, score and state in short */
 export function heading(cell) {
   const words = [`#${cell.rank}`, number(cell.score), labelWords(cell), markWords(cell)];
   return words.filter(Boolean).join(" \u00b7 ");
