@@ -31,6 +31,8 @@ _SCALARS: Final[Mapping[str, tuple[str, ...]]] = {
     "cfg": ("cfg", "guidance", "cfg_conds", "value", "float", "number"),
     "sampler": ("sampler_name", "value", "string"),
     "model": ("ckpt_name", "unet_name", "model_name", "value"),
+    "scheduler": ("scheduler", "value", "string"),
+    "denoise": ("denoise", "value", "float", "number"),
 }
 _ROADS: Final[Mapping[str, tuple[str, ...]]] = {
     "seed": ("noise",),
@@ -38,6 +40,8 @@ _ROADS: Final[Mapping[str, tuple[str, ...]]] = {
     "cfg": ("guider", "positive", "conditioning"),
     "sampler": ("sampler",),
     "model": ("model", "guider"),
+    "scheduler": ("sigmas",),
+    "denoise": ("sigmas",),
 }
 
 
@@ -81,10 +85,31 @@ def read(nodes: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"positive": positive, "negative": _side(graph, sampler, "negative")} | found
 
 
+def read_at(nodes: Mapping[str, Any], node: str) -> dict[str, Any] | None:
+    """Return the settings of the sampler that is node `node` or lies nearest upstream of it; None without a sampler.
+
+    The keys are those of `read`, where the texts may be empty, and "loras": [(name, strength)] from the sampler back to
+    the loader of the model, "sampler_node" and "sampler_class".
+    """
+    graph = _Graph(nodes)
+    if node not in graph.inputs:
+        return None
+    sampler = _nearest_sampler(graph, [node])
+    if sampler is None:
+        return None
+    sides = {side: _side(graph, sampler, side) for side in _OTHER_SIDE}
+    found = {kind: _scalar(graph, sampler, kind) for kind in _SCALARS}
+    place = {"sampler_node": sampler, "sampler_class": str(nodes[sampler].get("class_type", ""))}
+    return sides | found | {"loras": _loras(graph, sampler)} | place
+
+
 def _sampler(graph: _Graph) -> str | None:
     """Return the sampler nearest to an output: breadth first, upstream from the nodes that nobody reads."""
     read_by_others = {source for node in graph.inputs for _, source in graph.sources(node)}
-    level = [node for node in graph.inputs if node not in read_by_others]
+    return _nearest_sampler(graph, [node for node in graph.inputs if node not in read_by_others])
+
+
+def _nearest_sampler(graph: _Graph, level: list[str]) -> str | None:
     seen = set(level)
     while level:
         found = [node for node in level if _is_sampler(graph, node)]
@@ -184,3 +209,31 @@ def _scalar(graph: _Graph, sampler: str, kind: str) -> str | int | float | None:
                 seen.add(source)
                 waiting.append((source, depth + 1))
     return None
+
+
+def _loras(graph: _Graph, sampler: str) -> list[tuple[str, float]]:
+    """Return the LoRAs on the model's road, nearest to the loader first; strength 0 and switched off ones left out."""
+    waiting, seen, found = [(sampler, 0)], {sampler}, list[tuple[str, float]]()
+    while waiting:
+        node, depth = waiting.pop(0)
+        inputs = graph.inputs[node]
+        found += _loras_of(inputs)
+        for name in _ROADS["model"] if depth < MAX_DEPTH else ():
+            source = graph.link(inputs.get(name))
+            if source is not None and source not in seen:
+                seen.add(source)
+                waiting.append((source, depth + 1))
+    return found[::-1]
+
+
+def _loras_of(inputs: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Read the stock loader (lora_name, strength_model) and stacks of {"on", "lora", "strength"}."""
+    entries = [(inputs.get("lora_name"), inputs.get("strength_model", 1.0), True)]
+    for value in inputs.values():
+        if isinstance(value, dict):
+            entries.append((value.get("lora"), value.get("strength", 1.0), value.get("on", True)))
+    return [
+        (name[:MAX_TEXT], float(strength))
+        for name, strength, on in entries
+        if isinstance(name, str) and isinstance(strength, (int, float)) and strength and on
+    ]

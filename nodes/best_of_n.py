@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +14,15 @@ from ..hpskit import prompts as texts
 from ..hpskit import search
 from ..hpskit.images import to_nhwc
 from ..hpskit.types import Scorer, Scores
-from . import host, sampling, tables
+from . import host, sampling, shown, tables
+from .notices import shown_at_end
+from .pictures import Picture
+from .recording import Origin, Recorder
 from .sampling import Sampling
 from .score import rule_of
 from .select import subset
 from .types import HPS_SCORER, HPS_SCORES, ScoreTable
-from .watch import Watch, candidate_json, without_nan
+from .watch import Watch
 
 
 class BestOfN(io.ComfyNode):
@@ -33,7 +37,7 @@ class BestOfN(io.ComfyNode):
             category="HPS",
             description="Samples N seeds, scores every image and returns the best, with its seed and noise.",
             search_aliases=["best of n", "seed search", "pick best seed", "hps"],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Noise.Input("noise", tooltip="From RandomNoise. Its seed is the first; the others count up."),
                 io.Guider.Input("guider", tooltip="As for SamplerCustomAdvanced: CFGGuider, BasicGuider or any other."),
@@ -60,7 +64,7 @@ class BestOfN(io.ComfyNode):
         """Sample, score, choose."""
         item = sampling.first_item(latent_image, guider.model_patcher)
         job = Sampling(noise, guider, sampler, sigmas, item, given=len(latent_image["samples"]))
-        return run(job, vae, scorer, cls.hidden.unique_id, **options)
+        return run(job, vae, scorer, Origin.of(cls.hidden), **options)
 
 
 class BestOfNSimple(io.ComfyNode):
@@ -75,7 +79,7 @@ class BestOfNSimple(io.ComfyNode):
             category="HPS",
             description="KSampler for N seeds: scores every image and returns the best, with its seed.",
             search_aliases=["best of n", "seed search", "ksampler", "pick best seed", "hps"],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model."),
                 io.Conditioning.Input("positive", tooltip="What the image should show."),
@@ -96,7 +100,7 @@ class BestOfNSimple(io.ComfyNode):
         job = sampling.plain_sampling(
             model, positive, negative, latent_image, **{name: options.pop(name) for name in names}
         )
-        return run(job, vae, scorer, cls.hidden.unique_id, **options)
+        return run(job, vae, scorer, Origin.of(cls.hidden), **options)
 
 
 def _sampler_inputs() -> list[Any]:
@@ -176,16 +180,18 @@ def _outputs() -> list[Any]:
     ]
 
 
-def run(job: Sampling, vae: Any, scorer: Scorer, node_id: str | None, **options: Any) -> io.NodeOutput:
+def run(job: Sampling, vae: Any, scorer: Scorer, origin: Origin, **options: Any) -> io.NodeOutput:
     """Search and put the result on the outputs; `options` are the inputs from prompt to max_seconds."""
     patcher, n = job.guider.model_patcher, options["n"]
-    watch = Watch(n, len(job.sigmas) - 1, patcher, node_id)
+    prompt = texts.clean(options["prompt"]) if options["clean_prompt"] else options["prompt"]
+    recorder = Recorder(origin)
+    watch = Watch(n, len(job.sigmas) - 1, patcher, origin.node or None, scorer, prompt, recorder)
     job = replace(job, exact=options["exact"], on_step=watch.on_step)
     found = search.best_of_n(
         watch.around(job),
         sampling.decoder(vae),
         scorer,
-        texts.clean(options["prompt"]) if options["clean_prompt"] else options["prompt"],
+        prompt,
         sampling.seeds_from(job.noise.seed, n),
         rule=rule_of(scorer),
         keep=options["keep"],
@@ -196,7 +202,7 @@ def run(job: Sampling, vae: Any, scorer: Scorer, node_id: str | None, **options:
         quantize=options["match_saved_file"],
     )
     watch.finish()
-    return results(job, found, pool_table(found), watch.expected_gain)
+    return results(job, found, pool_table(found, watch.pictures), watch.expected_gain, origin, recorder.run)
 
 
 def stop_rule(options: dict[str, Any]) -> search.StopRule:
@@ -205,10 +211,11 @@ def stop_rule(options: dict[str, Any]) -> search.StopRule:
     return search.StopRule(**{field: options[name] for name, field in names.items() if options[name] != 0})
 
 
-def pool_table(found: search.BestOfN) -> ScoreTable:
+def pool_table(found: search.BestOfN, pictures: Mapping[int, Picture]) -> ScoreTable:
     """Return the table of all candidates in the order of their seeds; unusable images have the score NaN."""
     seeds = tuple(candidate.seed for candidate in found.candidates)
-    return ScoreTable(scores=of_one_prompt(found.scores), ranking=found.ranking, seeds=seeds)
+    known = tuple(pictures[k] for k in range(len(seeds))) if len(pictures) == len(seeds) else ()
+    return ScoreTable(scores=of_one_prompt(found.scores), ranking=found.ranking, seeds=seeds, pictures=known)
 
 
 def of_one_prompt(scores: Scores) -> Scores:
@@ -217,7 +224,9 @@ def of_one_prompt(scores: Scores) -> Scores:
     return replace(scores, prompts=scores.prompts[:1] * len(scores), parts=parts)
 
 
-def results(job: Sampling, found: search.BestOfN, table: ScoreTable, gain: str) -> io.NodeOutput:
+def results(
+    job: Sampling, found: search.BestOfN, table: ScoreTable, gain: str, origin: Origin, run_id: str
+) -> io.NodeOutput:
     """Return the node's outputs and what the interface shows."""
     kept = [found.candidates[index] for index in found.kept]
     seeds = [candidate.seed for candidate in kept]
@@ -226,15 +235,10 @@ def results(job: Sampling, found: search.BestOfN, table: ScoreTable, gain: str) 
     text = report(job, found, table, gain)
     noise = sampling.reseeded(job.noise, seeds[0])
     scores = table.scores.tolist()
-    ui = {"hps": [as_json(found, table)], "text": [text]}
+    more = {"stopped": found.stopped, "reason": REASONS[found.stopped], "seconds": found.seconds}
+    data = shown.pool(table, found.kept, run_id, **more)
+    ui = {"hps": [shown_at_end(origin.node or None, data)], "text": [text]}
     return io.NodeOutput(images, latents, seeds[0], noise, subset(table, found.kept), table, scores, seeds, text, ui=ui)
-
-
-def as_json(found: search.BestOfN, table: ScoreTable) -> dict[str, Any]:
-    """Return what the interface shows of a search: the table, every candidate, which were kept and why it stopped."""
-    candidates = [candidate_json(c) | {"rank": table.ranking.rank[c.index]} for c in found.candidates]
-    outcome = {"candidates": candidates, "kept": list(found.kept), "stopped": found.stopped, "seconds": found.seconds}
-    return without_nan(tables.as_json(table) | outcome)
 
 
 REASONS = {

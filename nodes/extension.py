@@ -1,10 +1,10 @@
-"""The extension that the host asks for: the list of nodes, and the model folder that they read."""
+"""The extension that the host asks for: the list of nodes, the model folder that they read, the routes."""
 
 from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import best_of_n, embedded, host, load, noise, optimize_noise, save, score, select, steer
+from . import best_of_n, embedded, host, load, noise, optimize_noise, routes, save, score, select, steer
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     *load.NODES,
@@ -23,6 +23,7 @@ class HpsExtension(ComfyExtension):
     """All nodes of the pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """Register models/reward_models, which the loader lists, and return the node classes."""
+        """Register models/reward_models, which the loader lists, and the routes; return the node classes."""
         host.register_folder()
+        routes.add_routes()
         return list(NODES)

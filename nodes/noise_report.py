@@ -16,11 +16,11 @@ from ..hpskit.search import NoiseSearch
 from ..hpskit.search.noise_file import NoiseRecord
 from ..hpskit.search.objective import spread
 from ..hpskit.search.trace import Point
-from . import tables
+from . import shown, tables
 from .noise_plan import Plan
 from .noise_watch import point_json
+from .notices import without_nan
 from .types import ScoreTable
-from .watch import without_nan
 
 START, BEST = 0, 1
 """Rows of the table."""
@@ -146,9 +146,15 @@ def _held_out_line(found: NoiseSearch, plan: Plan) -> list[Line]:
 # --- interface -------------------------------------------------------------------------------------------------------
 
 
-def as_json(found: NoiseSearch, table: ScoreTable, main: str) -> dict[str, Any]:
+def as_json(found: NoiseSearch, table: ScoreTable, main: str, run: str) -> dict[str, Any]:
     """Return what the interface shows: the table of start and result, the curve and why it ended."""
     outcome = {
+        "v": shown.VERSION,
+        "kind": shown.SEARCH,
+        "run": run,
+        "kept": [BEST],
+        "picked": False,
+        "items": shown.items(table, [BEST], ("start", "result")),
         "method": found.method,
         "curve": [point_json(point, main) for point in found.curve],
         "held_out": dict(found.held_out),

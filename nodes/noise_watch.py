@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Any, cast
 
 import comfy.model_management as mm
 import comfy.utils
@@ -13,8 +13,10 @@ import latent_preview
 from ..hpskit.images import to_pil
 from ..hpskit.search.objective import Evaluation
 from ..hpskit.search.trace import NoiseSearch, Point, Update
+from . import pictures
 from .lockstep import StepReport
-from .watch import EVENT_SECONDS, send_event, without_nan
+from .notices import send_event, without_nan
+from .watch import EVENT_SECONDS
 
 EVENT = "hps.optimize"
 UNITS = 1000
@@ -24,8 +26,9 @@ UNITS = 1000
 class NoiseWatch:
     """Progress of one noise optimisation whose images take `steps` steps each."""
 
-    def __init__(self, steps: int, patcher: Any, node_id: str | None) -> None:
-        self._steps, self._node_id = max(steps, 1), node_id
+    def __init__(self, steps: int, patcher: Any, node_id: str | None, run: str) -> None:
+        self._steps, self._node_id, self._run = max(steps, 1), node_id, run
+        self._pictured: Evaluation | None = None
         self._bar = comfy.utils.ProgressBar(UNITS)
         self._previewer = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
         self._shown, self._done = 0, 0.0
@@ -82,9 +85,18 @@ class NoiseWatch:
 
     def _send(self, found: NoiseSearch | None) -> None:
         data = {"node": self._node_id, "done": self._done, "points": self._waiting}
+        data |= {"run": self._run, "unit": "score", "image": self._picture()}
         data |= {"stopped": found.stopped if found else None, "reason": found.reason if found else ""}
         self._waiting, self._sent = [], time.monotonic()
         send_event(EVENT, without_nan(data))
+
+    def _picture(self) -> dict[str, str] | None:
+        """Return where the best image so far is, when it is another than was told last."""
+        if self.best is None or self.best is self._pictured:
+            return None
+        self._pictured = self.best
+        files = pictures.take([self.best.image[0]])[0].picture.files()
+        return cast("dict[str, str] | None", files["image"])
 
 
 def point_json(point: Point, main: str) -> dict[str, Any]:

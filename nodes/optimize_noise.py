@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management as mm
@@ -22,9 +23,12 @@ from .best_of_n import of_one_prompt
 from .noise_plan import ITERATIONS, KEEP, METHOD, METHODS, SCREEN, STOP, Beginning, Plan, beginning
 from .noise_report import BEST, START
 from .noise_watch import NoiseWatch
+from .notices import notice, shown_at_end
 from .optimizer_sampler import optimized
+from .recording import Origin, Recorder
 from .sampling import Sampling
-from .score import score_table
+from .score import judged_rows, score_table
+from .shown import main_info
 from .types import HPS_SCORER, HPS_SCORES, ScoreTable
 
 log = logging.getLogger("hps")
@@ -42,7 +46,7 @@ class OptimizeNoise(io.ComfyNode):
             category="HPS",
             description="Improves the starting noise for one prompt, by the scorer's gradient or by search.",
             search_aliases=["reno", "noise optimization", "reward", "optimise noise", "hps"],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Noise.Input("noise", tooltip="From RandomNoise; its seed is the first that is tried."),
                 io.Guider.Input("guider", tooltip="As for SamplerCustomAdvanced: CFGGuider, BasicGuider or any other."),
@@ -61,7 +65,7 @@ class OptimizeNoise(io.ComfyNode):
         """Optimise."""
         item = sampling.first_item(latent_image, guider.model_patcher)
         job = Sampling(noise, guider, sampler, sigmas, item, given=len(latent_image["samples"]))
-        return run(job, make_plan(**options), cls.hidden.unique_id)
+        return run(job, make_plan(**options), Origin.of(cls.hidden))
 
 
 class OptimizeNoiseSimple(io.ComfyNode):
@@ -76,7 +80,7 @@ class OptimizeNoiseSimple(io.ComfyNode):
             category="HPS",
             description="KSampler that improves its starting noise for the prompt, by the scorer's gradient or search.",
             search_aliases=["reno", "noise optimization", "reward", "optimise noise", "ksampler", "hps"],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model; one to four steps suit the gradient methods."),
                 io.Conditioning.Input("positive", tooltip="What the image should show."),
@@ -94,7 +98,7 @@ class OptimizeNoiseSimple(io.ComfyNode):
         names = ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")
         settings = {name: options.pop(name) for name in names}
         job = sampling.plain_sampling(model, positive, negative, latent_image, **settings)
-        return run(job, make_plan(**options), cls.hidden.unique_id)
+        return run(job, make_plan(**options), Origin.of(cls.hidden))
 
 
 # --- inputs and outputs ----------------------------------------------------------------------------------------------
@@ -230,10 +234,10 @@ def make_plan(prompt: str, clean_prompt: bool, **options: Any) -> Plan:
     return plan
 
 
-def run(job: Sampling, plan: Plan, node_id: str | None) -> io.NodeOutput:
+def run(job: Sampling, plan: Plan, origin: Origin) -> io.NodeOutput:
     """Optimise and put the result on the outputs."""
-    begin = beginning(job, plan.screen)
-    watch = NoiseWatch(len(job.sigmas) - 1, job.guider.model_patcher, node_id)
+    begin, recorder = beginning(job, plan.screen), Recorder(origin)
+    watch = NoiseWatch(len(job.sigmas) - 1, job.guider.model_patcher, origin.node or None, recorder.run)
     try:
         outcome = optimized(job, begin, plan, watch)
     except mm.InterruptProcessingException:
@@ -242,17 +246,29 @@ def run(job: Sampling, plan: Plan, node_id: str | None) -> io.NodeOutput:
     latents = outcome.samples.to(device=mm.intermediate_device(), dtype=job.dtype)
     decode = sampling.decoder(plan.vae)
     images = [to_nhwc(decode(latents[k : k + 1])) for k in (START, BEST)]
-    table = judged(images, plan)
+    table = recorded(judged(images, plan), images, recorder, begin.seed, outcome.found)
     watch.finish(outcome.found)
     notes = (*begin.notes, *_notes(job), *outcome.notes)
     text = noise_report.report(outcome.found, plan, watch.main, table, notes)
-    return _output(job, plan, begin, outcome.found, watch.main, latents[BEST : BEST + 1], images, table, text)
+    shown = noise_report.as_json(outcome.found, table, watch.main, recorder.run)
+    ui = {"hps": [shown_at_end(origin.node or None, shown)], "text": [text]}
+    return _output(job, plan, begin, outcome.found, watch.main, latents[BEST : BEST + 1], images, table, text, ui)
 
 
 def judged(images: list[torch.Tensor], plan: Plan) -> ScoreTable:
     """Return the scores of the start and of the result as they leave the node."""
     table = score_table(plan.scorer, images, [plan.prompt], clean_prompt=False, match_saved_file=plan.match_saved_file)
     return ScoreTable(of_one_prompt(table.scores), table.ranking)
+
+
+def recorded(
+    table: ScoreTable, images: list[torch.Tensor], recorder: Recorder, seed: int, found: NoiseSearch
+) -> ScoreTable:
+    """Return the table with pictures; the ledger gets the start with its seed and the result, which no seed makes."""
+    start, best = judged_rows(table)
+    rows = [replace(start, seed=seed, extra={}), replace(best, seed=None, extra={"method": found.method})]
+    flat = [image[0].movedim(-1, 0) for image in images]
+    return replace(table, pictures=tuple(recorder.add(flat, rows, main_info(table.scores, table.ranking.main))))
 
 
 def _output(
@@ -265,11 +281,11 @@ def _output(
     images: list[torch.Tensor],
     table: ScoreTable,
     text: str,
+    ui: dict[str, Any],
 ) -> io.NodeOutput:
     origin = noise_report.record(found, plan, begin.seed, type(job.guider.model_patcher.model).__name__)
     best = noises.OptimizedNoise(begin.seed, found.chosen.noise, origin)
     curve = noise_report.curve_image(found, plan, main)
-    ui = {"hps": [noise_report.as_json(found, table, main)], "text": [text]}
     kept = sampling.output_latent(job.latent, latent)
     return io.NodeOutput(best, kept, images[BEST], images[START], curve, table, text, ui=ui)
 
@@ -289,6 +305,8 @@ def rescue(watch: NoiseWatch, plan: Plan, begin: Beginning) -> None:
         data = noise_file.encode(watch.best.noise, record)
         path = noises.write(folder_paths.get_temp_directory(), "interrupted", data)
         log.info("Interrupted. The best noise so far is in %s; move it to input/noise to load it.", path)
+        words = f"The best noise so far is kept as temp/{path.name}. Move it to input/noise to load it."
+        notice("info", "HPS: interrupted", words)
     except Exception:
         log.warning("Interrupted; the best noise so far could not be saved.", exc_info=True)
 

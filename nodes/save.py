@@ -20,6 +20,8 @@ from ..hpskit import stamp
 from ..hpskit.errors import OutputError
 from ..hpskit.images import to_pil
 from . import batches, host
+from .pictures import pixel_hash
+from .recording import saved
 from .types import HPS_SCORES, ScoreTable
 
 SUFFIXES = {"PNG": ".png", "WebP": ".webp", "JPEG": ".jpg"}
@@ -81,10 +83,17 @@ class SaveScored(io.ComfyNode):
         numbers = batches.parse_seeds(seeds or [], len(table)) or list(table.seeds)
         options = {name: lists[name][0] for name in ("filename_prefix", "format", "quality")}
         chunks = text_chunks(cls.hidden.prompt, cls.hidden.extra_pnginfo)
-        pictures = [to_pil(image) for batch in images for image in batch.movedim(-1, 1)]
-        paths = host.each(
-            range(len(table)), len(table), lambda i: save(pictures[i], table, i, numbers, chunks, **options)
-        )
+        flat = [to_pil(image) for batch in images for image in batch.movedim(-1, 1)]
+
+        def write(index: int) -> Path:
+            path = save(flat[index], table, index, numbers, chunks, **options)
+            place = as_result(path)
+            saved(
+                pixel_hash(flat[index].convert("RGB")), "/".join(filter(None, (place["subfolder"], place["filename"])))
+            )
+            return path
+
+        paths = host.each(range(len(table)), len(table), write)
         return io.NodeOutput(images, [str(path) for path in paths], ui={"images": [as_result(path) for path in paths]})
 
 

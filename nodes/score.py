@@ -16,7 +16,9 @@ from ..hpskit.rules import Rule
 from ..hpskit.scorers import EnsembleScorer
 from ..hpskit.select import rank_pool
 from ..hpskit.types import Scorer, Scores
-from . import batches, host, tables
+from . import batches, host, shown, tables
+from .notices import shown_at_end
+from .recording import BATCH_INDEX, Judged, Origin, Recorder
 from .types import HPS_SCORER, HPS_SCORES, ScoreTable
 
 
@@ -34,6 +36,7 @@ class Score(io.ComfyNode):
             search_aliases=["hpsv2", "rate images", "rank images", "reward"],
             is_input_list=True,
             is_output_node=True,
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 HPS_SCORER.Input("scorer", tooltip="From HPS Load Scorer or HPS Combine Scorers."),
                 io.String.Input(
@@ -67,9 +70,11 @@ class Score(io.ComfyNode):
         """Score, rank and describe."""
         options = {name: lists[name][0] for name in ("clean_prompt", "match_saved_file")}
         images = images_of(lists.get("images") or [], lists.get("latent") or [], (lists.get("vae") or [None])[0])
-        table = score_table(scorer[0], images, prompt, **options)
+        recorder = Recorder(Origin.of(cls.hidden))
+        table = pictured(score_table(scorer[0], images, prompt, **options), images, recorder)
         text = tables.describe(table)
-        ui = {"hps": [tables.as_json(table)], "text": [text]}
+        data = shown.pool(table, table.ranking.order[:1], recorder.run)
+        ui = {"hps": [shown_at_end(cls.hidden.unique_id, data)], "text": [text]}
         ranks = list(table.ranking.rank)
         return io.NodeOutput(images, table.scores.tolist(), table, ranks, text, ui=ui)
 
@@ -95,6 +100,29 @@ def score_table(
     wanted = [texts.clean(text) for text in prompt] if clean_prompt else list(prompt)
     scores = detached(scorer.score(pixels, wanted[0] if len(wanted) == 1 else wanted))
     return ScoreTable(scores, rank_pool(columns(scores), rule_of(scorer), spreads(scores)))
+
+
+def pictured(table: ScoreTable, images: Sequence[torch.Tensor], recorder: Recorder) -> ScoreTable:
+    """Return the table with a picture of every image; the images are recorded with their scores."""
+    flat = list(batches.canonical(images))
+    info = shown.main_info(table.scores, table.ranking.main)
+    return replace(table, pictures=tuple(recorder.add(flat, judged_rows(table), info)))
+
+
+def judged_rows(table: ScoreTable) -> list[Judged]:
+    """Return what the ledger takes of every image of a table: the main scorer's score, and those of all members."""
+    prompts = table.scores.prompts
+    parts = {name: part.tolist() for name, part in table.scores.parts.items()}
+    return [
+        Judged(
+            table.ranking.scores[k],
+            prompts[k] if len(prompts) == len(table) else (prompts or ("",))[0],
+            {name: column[k] for name, column in parts.items()},
+            table.seeds[k] if table.seeds else None,
+            {BATCH_INDEX: k} if len(table) > 1 and not table.seeds else {},
+        )
+        for k in range(len(table))
+    ]
 
 
 def rule_of(scorer: Scorer) -> Rule | None:

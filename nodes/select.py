@@ -11,7 +11,9 @@ from comfy_api.latest import io
 from ..hpskit.rules import KINDS
 from ..hpskit.select import Ranking, Selection, indices_string, rank_pool, select
 from ..hpskit.types import Scores
-from . import batches, host
+from . import batches, host, shown
+from .notices import shown_at_end
+from .picking import picked
 from .score import columns, spreads
 from .types import HPS_SCORES, ScoreTable
 
@@ -32,7 +34,8 @@ class Select(io.ComfyNode):
             description="Keeps the best of a scored batch: images with their latents, masks and seeds, best first.",
             search_aliases=["filter images", "keep best", "top k", "pick best", "cull"],
             is_input_list=True,
-            inputs=[HPS_SCORES.Input("score_table", tooltip="From HPS Score."), *_batches(), *_rules()],
+            hidden=[io.Hidden.unique_id],
+            inputs=[HPS_SCORES.Input("score_table", tooltip="From HPS Score."), *_batches(), *_rules(), _pick()],
             outputs=[
                 io.Image.Output(display_name="images", is_output_list=True, tooltip="The kept images, best first."),
                 io.Latent.Output(display_name="latents", is_output_list=True, tooltip="Their latents."),
@@ -52,10 +55,11 @@ class Select(io.ComfyNode):
         """Select and split."""
         options = {name: lists[name][0] for name in ("rule", "top_k", "threshold", "value", "when_empty")}
         table = ordered(score_table[0], options.pop("rule"))
-        chosen = choose(table.ranking, **options)
+        chosen, by_hand = decided(table, (lists.get("pick") or [""])[0], options)
         parts = {name: lists.get(name) or [] for name in ("images", "latents", "masks", "seeds")}
         text = report(table, chosen)
-        return io.NodeOutput(*split(table, chosen, **parts), text, ui={"text": [text]})
+        data = shown_at_end(cls.hidden.unique_id, shown.pool(table, chosen.kept, picked=by_hand))
+        return io.NodeOutput(*split(table, chosen, **parts), text, ui={"hps": [data], "text": [text]})
 
 
 def _batches() -> list[Any]:
@@ -90,6 +94,24 @@ def _rules() -> list[Any]:
             tooltip="When nothing passes: keep the best one, keep all, block what follows, or stop with an error.",
         ),
     ]
+
+
+def _pick() -> Any:
+    return io.String.Input(
+        "pick",
+        default="",
+        optional=True,
+        tooltip='Your own choice instead of the rule: click images in the gallery, or write positions such as "2,0".',
+    )
+
+
+def decided(table: ScoreTable, pick: str, options: dict[str, Any]) -> tuple[Selection, bool]:
+    """Return what is kept, and whether a person picked it; without a pick that counts the rule decides."""
+    chosen, warning = picked(table, pick)
+    if chosen is not None:
+        return chosen, True
+    chosen = choose(table.ranking, **options)
+    return (replace(chosen, reason=f"{chosen.reason}\nNote: {warning}") if warning else chosen), False
 
 
 def ordered(table: ScoreTable, kind: str) -> ScoreTable:
@@ -145,7 +167,8 @@ def _missing(indices: Sequence[int], name: str) -> Any:
 def subset(table: ScoreTable, kept: Sequence[int]) -> ScoreTable:
     """Return the table of the kept images, in their order; z values stay those of the whole batch."""
     seeds = tuple(table.seeds[index] for index in kept) if table.seeds else ()
-    return ScoreTable(pick_scores(table.scores, kept), pick_ranking(table.ranking, kept), seeds)
+    pictures = tuple(table.pictures[index] for index in kept) if table.pictures else ()
+    return ScoreTable(pick_scores(table.scores, kept), pick_ranking(table.ranking, kept), seeds, pictures)
 
 
 def pick_ranking(ranking: Ranking, kept: Sequence[int]) -> Ranking:

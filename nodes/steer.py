@@ -23,8 +23,8 @@ from ..hpskit.types import Decoder, Scorer
 from . import host, sampling
 from .aliases import Aliases
 from .gradient_decode import differentiable_decoder
+from .notices import send_event, without_nan
 from .types import HPS_SCORER
-from .watch import send_event, without_nan
 
 EVENT = "hps.steer"
 KEY = "hps_reward_guidance"

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 if TYPE_CHECKING:
     from ..hpskit.select import Ranking
     from ..hpskit.types import Scores
+    from .pictures import Picture
 
 HPS_SCORER = io.Custom("HPS_SCORER")
 """A hpskit Scorer whose network is held by the host's memory management; an ensemble is one, too."""
@@ -31,6 +32,8 @@ class ScoreTable:
     """Order of the images, best first, with the rule that made it."""
     seeds: tuple[int, ...] = ()
     """Seed of every image, or empty when unknown."""
+    pictures: tuple[Picture, ...] = ()
+    """Where the interface finds every image, or empty when there are no files; names of files, not pixels."""
 
     def __len__(self) -> int:
         return len(self.scores)

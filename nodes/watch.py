@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,19 +14,25 @@ import torch
 
 from ..hpskit.images import to_pil
 from ..hpskit.search import Progress
-from ..hpskit.types import Candidate
+from ..hpskit.types import Candidate, Scorer
+from . import shown
 from .lockstep import StepReport
+from .notices import send_event, without_nan
+from .pictures import Picture
+from .recording import Judged, Recorder
 
-log = logging.getLogger("hps")
 EVENT = "hps.candidate"
 EVENT_SECONDS = 0.1
 """Least time between two events; candidates that come faster travel together."""
 
 
 class Watch:
-    """Progress of one search over `n` candidates of `steps` steps each."""
+    """Progress of one search over `n` candidates of `steps` steps each, whose images are recorded as they come."""
 
-    def __init__(self, n: int, steps: int, patcher: Any, node_id: str | None) -> None:
+    def __init__(
+        self, n: int, steps: int, patcher: Any, node_id: str | None, scorer: Scorer, prompt: str, recorder: Recorder
+    ) -> None:
+        self._scorer, self._prompt, self._recorder = scorer, prompt, recorder
         self._total, self._steps, self._node_id = n * max(steps, 1), max(steps, 1), node_id
         self._bar = comfy.utils.ProgressBar(self._total)
         self._previewer = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
@@ -38,6 +43,8 @@ class Watch:
         self._waiting: list[dict[str, Any]] = []
         self._sent = 0.0
         self._last: Progress | None = None
+        self.pictures: dict[int, Picture] = {}
+        """Picture of every candidate so far, by its index."""
         self.expected_gain = ""
         """What further candidates are expected to add to the best score, in words; empty while unknown."""
 
@@ -73,7 +80,8 @@ class Watch:
             self._best = best.index
             self._show(("JPEG", to_pil(best.image[0]), latent_preview.MAX_PREVIEW_RESOLUTION))
         self._show(None)
-        self._waiting += [candidate_json(candidate) for candidate in progress.candidates]
+        self._record(progress)
+        self._waiting += [self._as_json(candidate, progress) for candidate in progress.candidates]
         if time.monotonic() - self._sent >= EVENT_SECONDS or progress.done >= progress.total:
             self._send(progress)
 
@@ -83,37 +91,35 @@ class Watch:
         if self._waiting and self._last is not None:
             self._send(self._last)
 
+    def _record(self, progress: Progress) -> None:
+        """Take pictures of the chunk and write it down at once: an interrupt later loses none of it."""
+        fresh = [candidate for candidate in progress.candidates if candidate.image is not None]
+        if not fresh:
+            return
+        main = progress.ranking.main
+        info = getattr(self._scorer, "members", {}).get(main, self._scorer).info
+        judged = [self._judged(candidate, main) for candidate in fresh]
+        images = [candidate.image[0] for candidate in fresh if candidate.image is not None]
+        taken = self._recorder.add(images, judged, info, fresh[0].index)
+        self.pictures |= {candidate.index: picture for candidate, picture in zip(fresh, taken, strict=True)}
+
+    def _judged(self, candidate: Candidate, main: str) -> Judged:
+        parts = candidate.scores if len(candidate.scores) > 1 else {}
+        return Judged(candidate.scores.get(main, math.nan), self._prompt, parts, candidate.seed)
+
+    def _as_json(self, candidate: Candidate, progress: Progress) -> dict[str, Any]:
+        # Seeds reach 2^64, which JavaScript's numbers do not hold.
+        named = {"index": candidate.index, "seed": str(candidate.seed), "scores": dict(candidate.scores)}
+        score = candidate.scores.get(progress.ranking.main)
+        return named | {"score": score} | shown.picture_files(self.pictures.get(candidate.index))
+
     def _show(self, preview: Any) -> None:
         mm.throw_exception_if_processing_interrupted()  # newer hosts' bars skip updates, and this check with them
         self._bar.update_absolute(self._finished + sum(self._running.values()), self._total, preview)
 
     def _send(self, progress: Progress) -> None:
-        data = {"node": self._node_id, "done": progress.done, "total": progress.total, "candidates": self._waiting}
-        data |= {"best": candidate_json(progress.best), "expected_gain": progress.expected_gain}
+        data = {"node": self._node_id, "run": self._recorder.run, "candidates": self._waiting}
+        data |= {"done": progress.done, "total": progress.total, "expected_gain": progress.expected_gain}
+        data |= {"best": self._as_json(progress.best, progress)}
         self._waiting, self._sent = [], time.monotonic()
         send_event(EVENT, without_nan(data))
-
-
-def candidate_json(candidate: Candidate) -> dict[str, Any]:
-    """Return a candidate as JavaScript can take it."""
-    # Seeds reach 2^64, which JavaScript's numbers do not hold.
-    return {"index": candidate.index, "seed": str(candidate.seed), "scores": dict(candidate.scores)}
-
-
-def without_nan(value: Any) -> Any:
-    """Return nested data with None for every NaN and infinity, which JSON cannot say."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def send_event(name: str, data: dict[str, Any]) -> None:
-    """Send an event to the browser that queued the prompt; failing to is never an error."""
-    try:
-        from server import PromptServer
-
-        PromptServer.instance.send_sync(name, data, PromptServer.instance.client_id)
-    except Exception:
-        log.debug("The event %s was not sent", name, exc_info=True)

@@ -326,7 +326,11 @@ def check_progress_preview_and_events() -> None:
     assert [c["seed"] for event in events for c in event["candidates"]] == ["100", "101", "102", "103"]
     assert events[-1]["done"] == 4 and events[-1]["best"]["index"] == 1 and events[-1]["node"] == node.id
     shown = run.ui[node.id]["hps"][0]
-    assert [c["rank"] for c in shown["candidates"]] == [3, 1, 2, 4] and shown["kept"] == [1]
+    assert shown["ranks"] == [3, 1, 2, 4] and shown["kept"] == [1]
+    assert [item["seed"] for item in shown["items"]] == ["101", "102", "100", "103"]
+    live = {c["index"]: c["image"] for event in events for c in event["candidates"]}
+    assert all(item["image"] == live[item["index"]] is not None for item in shown["items"]), "pictures made twice"
+    assert {event["run"] for event in events} == {shown["run"]}
     assert shown["stopped"] == "all" and run.ui[node.id]["text"]
     assert server.events is not None
 

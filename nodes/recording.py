@@ -1,0 +1,206 @@
+"""Scored images into the ledger: what a run's graph says about them, their pictures, and the one ledger of the host.
+
+Recording never stops or changes a run: whatever goes wrong becomes one warning, and the run goes on without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ..hpskit import promptgraph
+from ..hpskit.errors import HpsError
+from ..hpskit.ledger import Entry, Ledger
+from ..hpskit.types import ScorerInfo
+from . import pictures, settings
+from .notices import notice
+from .pictures import Picture, Shot
+
+log = logging.getLogger("hps")
+
+SEARCHES = ("HPS_BestOfN", "HPS_BestOfNSimple", "HPS_OptimizeNoise", "HPS_OptimizeNoiseSimple")
+"""Samplers whose image is not that of the seed they were given."""
+BATCH_INDEX = "batch_index"
+"""Place of an image in its batch, where that and the sampler's seed are all that is known."""
+_lock = threading.Lock()
+_open: dict[str, Ledger] = {}
+_warned: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which node of which graph scores."""
+
+    node: str = ""
+    graph: Mapping[str, Any] = field(default_factory=dict)
+    """In API format."""
+    workflow: Mapping[str, Any] | None = None
+    """In the interface's format; None when the graph did not come from it."""
+
+    @classmethod
+    def of(cls, hidden: Any) -> Origin:
+        """Return the origin that a node's hidden inputs name."""
+        extra = hidden.extra_pnginfo
+        workflow = extra.get("workflow") if isinstance(extra, Mapping) else None
+        graph = hidden.prompt if isinstance(hidden.prompt, Mapping) else {}
+        return cls(str(hidden.unique_id or ""), graph, workflow if isinstance(workflow, Mapping) else None)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One scored image as a node knows it."""
+
+    score: float
+    prompt: str
+    parts: Mapping[str, float] = field(default_factory=dict)
+    seed: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Recorder:
+    """Takes the pictures of one run and writes its images down."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.run = secrets.token_hex(8)
+        self._origin = origin
+        self._settings = _settings_of(origin)
+        self._active = True
+
+    def add(
+        self, images: Sequence[torch.Tensor], judged: Sequence[Judged], info: ScorerInfo, first: int = 0
+    ) -> list[Picture]:
+        """Return a picture of each image [3, h, w], with its row of the ledger where it was recorded.
+
+        `info` is the scorer of the judged scores; `first` the number of the first image within the run.
+        """
+        shots = pictures.take(images, first)
+        if not self._active or not shots:
+            return [shot.picture for shot in shots]
+        ids = self._written([self._entry(shot, one, info) for shot, one in zip(shots, judged, strict=True)])
+        return [replace(shot.picture, entry=row or None) for shot, row in zip(shots, ids, strict=True)]
+
+    def _written(self, entries: list[Entry]) -> list[int]:
+        try:
+            ledger = the_ledger()
+            if ledger is not None:
+                return ledger.add(entries)
+        except HpsError as error:
+            warn_once(str(error))
+        except Exception:
+            log.warning("Scores could not be recorded; the run is not affected.", exc_info=True)
+        self._active = False
+        return [0] * len(entries)
+
+    def _entry(self, shot: Shot, judged: Judged, info: ScorerInfo) -> Entry:
+        origin = self._origin
+        graph = origin.workflow if origin.workflow is not None else origin.graph
+        return replace(
+            self._settings,
+            prompt=judged.prompt,
+            scorer=info.id,
+            scorer_version=info.version,
+            preprocess=info.preprocess,
+            dtype=info.dtype,
+            checkpoint=info.checkpoint,
+            score=judged.score,
+            parts=judged.parts,
+            **self._seed(judged),
+            width=shot.picture.width,
+            height=shot.picture.height,
+            image_hash=shot.picture.hash,
+            thumbnail=shot.thumbnail,
+            workflow=graph or None,
+            workflow_kind="" if not graph else "prompt" if origin.workflow is None else "workflow",
+            run=self.run,
+        )
+
+    def _seed(self, judged: Judged) -> dict[str, Any]:
+        """Return seed and extra: all images of a batch carry the sampler's seed, which makes the first one only."""
+        extra, given = dict(judged.extra), self._settings.seed
+        if judged.seed is not None:
+            return {"seed": judged.seed, "extra": extra}
+        if BATCH_INDEX not in extra:
+            return {"seed": given, "extra": extra}
+        return {"seed": None, "extra": extra | ({"batch_seed": str(given)} if given is not None else {})}
+
+
+def _settings_of(origin: Origin) -> Entry:
+    """Return an entry with what the graph says about the images that reach the node, and blanks for the rest."""
+    blank = Entry(prompt="", scorer="", scorer_version="", preprocess="", dtype="", score=0.0, source="comfyui")
+    try:
+        found = promptgraph.read_at(origin.graph, origin.node)
+    except Exception:  # the graph is whatever other packs make of it
+        log.debug("The graph could not be read", exc_info=True)
+        found = None
+    if found is None:
+        return blank
+    return replace(
+        blank,
+        negative=found["negative"],
+        model=_text(found["model"]),
+        loras=tuple(found["loras"]),
+        sampler=_text(found["sampler"]),
+        scheduler=_text(found["scheduler"]),
+        steps=_whole(found["steps"]),
+        cfg=_number(found["cfg"]),
+        denoise=_number(found["denoise"]),
+        seed=None if found["sampler_class"] in SEARCHES else _whole(found["seed"]),
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64 else None
+
+
+# --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+def the_ledger() -> Ledger | None:
+    """Return the host's ledger, or None when recording is off; raises LedgerError when it cannot be used."""
+    chosen = settings.ledger_settings()
+    return opened(chosen) if chosen.enabled else None
+
+
+def opened(chosen: settings.LedgerSettings) -> Ledger:
+    """Return the ledger whether or not anything is recorded now: what was recorded before may be looked at."""
+    path = settings.ledger_folder() / "ledger.sqlite3"
+    with _lock:
+        known = _open.get(str(path))
+        if known is None:
+            known = _open[str(path)] = Ledger(path, max_bytes=chosen.max_bytes)
+        known.max_bytes = chosen.max_bytes
+        return known
+
+
+def saved(image_hash: str, file: str) -> None:
+    """Write down that an image was saved; `file` is relative to the output folder. Never raises."""
+    try:
+        ledger = the_ledger()
+        if ledger is not None:
+            ledger.saved(image_hash, file)
+    except HpsError as error:
+        warn_once(str(error))
+    except Exception:
+        log.warning("It could not be recorded where an image was saved.", exc_info=True)
+
+
+def warn_once(words: str) -> None:
+    """Log and show a warning the first time it comes up."""
+    if words not in _warned:
+        _warned.add(words)
+        log.warning("Scores are not recorded: %s", words)
+        notice("warn", "HPS: scores are not recorded", words)
