@@ -20,15 +20,16 @@ import { api, t } from "./host.js";
  *   max_bytes: number, oldest: number | null, newest: number | null
  * }} Summary
  * @typedef {{
- *   value: string | number, n: number, groups: number, mean: number, gain: number, sd: number, wins: number,
- *   pairs: number
+ *   value: string | number, n: number, groups: number, mean: number | null, gain: number | null, sd: number | null,
+ *   wins: number, pairs: number
  * }} Setting one sampler, model or other setting against the others
  * @typedef {{prompt?: number | "", model?: string, sampler?: string, scheduler?: string, scorer?: string,
  *   search?: string}} Filters
  * @typedef {{ids: [number, number], prompt: string, width: number, height: number}} Pair
  * @typedef {{shown: number[], chosen: number | null, outcome: "pick" | "tie" | "skip", kind: "pair" | "grid",
  *   seconds: number | null}} Answer
- * @typedef {{id: number, score: number | null, seed: string | null, sampler: string, model: string}} Revealed
+ * @typedef {{id: number, score: number | null, seed: string | null, sampler: string, model: string,
+ *   fingerprint?: string}} Revealed
  * @typedef {{n: number, agree: number, ties: number, skips: number, rate: number | null, low: number | null,
  *   high: number | null, prompts: number, enough: boolean}} Agreement
  * @typedef {"gone" | "slow" | "refused" | "missing" | "large" | "request" | "server" | "answer"} Trouble

@@ -1,0 +1,109 @@
+// @ts-check
+// A card that floats over the page, can be moved by hand or by arrow keys, and never stands between a person and
+// the graph: it is not modal, and keys reach it only while the focus is inside.
+import { el } from "./dom.js";
+import { t } from "./host.js";
+
+const MARGIN = 8;
+const STEP = 16;
+const STRIDE = 96;
+
+/** @param {KeyboardEvent} event @returns {boolean} whether no modifier is held but Shift */
+export const plain = (event) => !event.ctrlKey && !event.metaKey && !event.altKey;
+
+/**
+ * Keep bare keys from the host, which takes letters as shortcuts and Delete for the selected nodes; those with Ctrl,
+ * such as "queue", go on.
+ * @param {HTMLElement} element
+ */
+export function keepKeys(element) {
+  element.addEventListener("keydown", (event) => {
+    if (plain(event)) event.stopPropagation();
+  });
+}
+
+export class Floating {
+  /**
+   * @param {string} title
+   * @param {string} name class of the card
+   * @param {() => void} onClose
+   */
+  constructor(title, name, onClose) {
+    this.onClose = onClose;
+    this.back = /** @type {HTMLElement | null} */ (document.activeElement);
+    this.body = el("div", { class: "hps-float-body" });
+    this.handle = el("button", { type: "button", class: "hps-float-handle", text: title });
+    this.handle.title = t("float.move", "Drag, or press the arrow keys, to move this card");
+    const close = el("button", { type: "button", class: "hps-button hps-float-close", text: "\u00d7" });
+    close.title = t("float.close", "Close (Esc)");
+    close.setAttribute("aria-label", close.title);
+    close.addEventListener("click", () => this.close());
+    const head = el("header", { class: "hps-float-head" }, this.handle, close);
+    this.element = el("section", { class: `hps-root hps-side hps-float ${name}`, role: "dialog", "aria-label": title, tabIndex: -1 });
+    this.element.append(head, this.body);
+    this.#listen();
+    this.resized = () => this.#moveTo(this.left, this.top);
+    window.addEventListener("resize", this.resized);
+    document.body.append(this.element);
+    this.left = this.top = 0;
+    this.centre();
+    this.element.focus({ preventScroll: true });
+  }
+
+  /** Put the card in the middle; for once its content is there. */
+  centre() {
+    const { width, height } = this.element.getBoundingClientRect();
+    this.#moveTo((window.innerWidth - width) / 2, Math.max(56, (window.innerHeight - height) / 2.5));
+  }
+
+  close() {
+    if (!this.element.isConnected) return;
+    const inside = this.element.contains(document.activeElement);
+    window.removeEventListener("resize", this.resized);
+    this.element.remove();
+    if (inside && this.back?.isConnected) this.back.focus({ preventScroll: true });
+    this.onClose();
+  }
+
+  #listen() {
+    this.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      if (event.key === "Escape" && plain(event)) {
+        event.preventDefault();
+        this.close();
+      }
+    });
+    keepKeys(this.element);
+    this.handle.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#key(event));
+    this.handle.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => this.#drag(event));
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const by = event.shiftKey ? STRIDE : STEP;
+    const ways = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowUp: [0, -by], ArrowDown: [0, by] };
+    const way = ways[/** @type {keyof typeof ways} */ (event.key)];
+    if (!way) return;
+    event.preventDefault();
+    this.#moveTo(this.left + way[0], this.top + way[1]);
+  }
+
+  /** @param {PointerEvent} event */
+  #drag(event) {
+    if (event.button !== 0) return;
+    const [x, y] = [event.clientX - this.left, event.clientY - this.top];
+    const move = (/** @type {PointerEvent} */ to) => this.#moveTo(to.clientX - x, to.clientY - y);
+    this.handle.setPointerCapture(event.pointerId);
+    this.handle.addEventListener("pointermove", move);
+    this.handle.addEventListener("lostpointercapture", () => this.handle.removeEventListener("pointermove", move), { once: true });
+  }
+
+  /** Move the card, always so that its head can be reached. @param {number} left @param {number} top */
+  #moveTo(left, top) {
+    const { width, height } = this.element.getBoundingClientRect();
+    const within = (/** @type {number} */ at, /** @type {number} */ room) => Math.max(MARGIN, Math.min(at, room - MARGIN));
+    this.left = within(left, window.innerWidth - width);
+    this.top = within(top, window.innerHeight - Math.min(height, 120));
+    this.element.style.left = `${Math.round(this.left)}px`;
+    this.element.style.top = `${Math.round(this.top)}px`;
+  }
+}

@@ -1,0 +1,213 @@
+// @ts-check
+// The view "Blind picks": one pair after the other, and how often the scorer would have chosen the same.
+import { el } from "./dom.js";
+import { oneLine } from "./format.js";
+import { RouteError, fetchAgreement, fetchFacets, fetchPair, isAbort, sendPick } from "./client.js";
+import { t } from "./host.js";
+import { Floating } from "./floating.js";
+import { PickCard, loadPictures } from "./pick_card.js";
+import { agreementPanel } from "./pick_agreement.js";
+import { againButton, errorPanel, offPanel, statePanel } from "./states.js";
+
+export { startBlindGrid } from "./pick_grid.js";
+
+/** @typedef {import("./client.js").Pair} Pair */
+/** @typedef {import("./client.js").Agreement} Agreement */
+/** @typedef {{pair: Pair, images: HTMLImageElement[] | null}} Loaded images: null when one of them cannot be had */
+
+const MOST_BROKEN = 5;
+
+/** Answers since the page was opened, and which prompt they are about; both outlive the view. */
+let answers = 0;
+let prompt = "";
+
+/** @param {AbortSignal} signal @returns {Promise<Loaded | null>} null when no pair is left */
+async function loadPair(signal) {
+  const { pair } = await fetchPair(prompt === "" ? "" : Number(prompt), signal);
+  if (!pair) return null;
+  const images = await loadPictures(pair.ids).catch(() => null);
+  signal.throwIfAborted();
+  return { pair, images };
+}
+
+/** @param {Pair | null} one @param {Pair | null} other */
+const samePair = (one, other) =>
+  one !== null && other !== null && [...one.ids].sort().join() === [...other.ids].sort().join();
+
+export class Picks {
+  constructor() {
+    /** @type {AbortController} */
+    this.request = new AbortController();
+    /** @type {Pair | null} */
+    this.pair = null;
+    /** @type {Promise<Loaded | null> | null} the pair after this one */
+    this.ahead = null;
+    /** @type {Agreement | null} */
+    this.agreement = null;
+    /** @type {Floating | null} */
+    this.float = null;
+    this.card = new PickCard({
+      onAnswered: (answer) => this.#answered(answer.outcome),
+      onNext: () => this.#next(""),
+      onLeave: () => this.#leave(),
+      next: t("picks.next", "Next"),
+    });
+    this.prompt = el("select", { class: "hps-input" });
+    this.prompt.append(el("option", { value: "", text: t("filter.allPrompts", "All prompts") }));
+    this.prompt.addEventListener("change", () => this.#choose());
+    this.larger = el("button", { type: "button", class: "hps-button", text: t("picks.larger", "Larger"), on: { click: () => this.#floatOut() } });
+    this.larger.title = t("picks.largerTip", "Put the pictures on a card that floats over the page");
+    this.state = el("div", { class: "hps-state-place" });
+    this.dock = el("div", { class: "hps-dock" }, this.card.element);
+    this.floating = statePanel("empty", t("picks.out", "The card floats over the page"), "", {
+      text: t("picks.back", "Bring it back"),
+      run: () => this.float?.close(),
+    });
+    this.score = el("div", { class: "hps-agreement-place" });
+    const label = el("label", { class: "hps-field" }, el("span", { text: t("filter.prompt", "Prompt") }), this.prompt);
+    const hint = el("p", { class: "hps-remark", text: t("picks.hint", "Keys: 1 and 2 choose, 0 for cannot decide, s skips; they work once you have clicked the card.") });
+    const top = el("div", { class: "hps-filter-top" }, label, this.larger);
+    this.element = el("div", { class: "hps-view hps-picks-view" }, top, this.state, this.dock, hint, this.score);
+    this.hint = hint;
+    this.#setState(null);
+  }
+
+  destroy() {
+    this.request.abort();
+    this.float?.close();
+    this.card.destroy();
+  }
+
+  /** A run has ended: look for pairs if none were left; never touch a question that stands. */
+  refresh() {
+    this.#loadPrompts();
+    this.#loadAgreement();
+    if (!this.pair || !this.state.hidden) this.#next("");
+  }
+
+  #choose() {
+    prompt = this.prompt.value;
+    this.#next("");
+  }
+
+  // --- questions ---
+
+  /** Ask the next question; an older call's answer is not heard. @param {string} note */
+  async #next(note) {
+    const ahead = this.ahead;
+    this.ahead = null;
+    const stale = this.shownPrompt !== prompt;
+    if (stale || !ahead) this.request.abort();
+    const request = stale || !ahead ? (this.request = new AbortController()) : this.request;
+    this.shownPrompt = prompt;
+    this.card.wait(note);
+    try {
+      const loaded = await this.#usable(stale ? null : ahead, request.signal);
+      if (request !== this.request || request.signal.aborted) return;
+      if (loaded) this.#show(loaded);
+      else this.#setState(this.#nothing());
+    } catch (error) {
+      if (!isAbort(error) && request === this.request) this.#fail(error);
+    }
+  }
+
+  /** Take pairs until both pictures of one can be shown. @param {Promise<Loaded | null> | null} ahead @param {AbortSignal} signal */
+  async #usable(ahead, signal) {
+    let loaded = await ahead?.catch(() => undefined);
+    let note = "";
+    for (let tries = 0; tries < MOST_BROKEN; tries += 1) {
+      // What was asked for ahead may be the pair that has just been judged.
+      if (loaded === undefined || samePair(loaded?.pair ?? null, this.pair)) loaded = await loadPair(signal);
+      if (!loaded) return null;
+      if (loaded.images) return { pair: loaded.pair, images: loaded.images, note };
+      await sendPick({ shown: loaded.pair.ids, chosen: null, outcome: "skip", kind: "pair", seconds: null });
+      signal.throwIfAborted();
+      note = t("picks.broken", "A pair was skipped: one of its pictures could not be loaded.");
+      loaded = undefined;
+    }
+    throw new RouteError("missing", t("picks.allBroken", "The pictures of several pairs could not be loaded. They may have been deleted: score new ones, or choose another prompt."));
+  }
+
+  /** @param {{pair: Pair, images: HTMLImageElement[], note: string}} loaded */
+  #show({ pair, images, note }) {
+    this.pair = pair;
+    this.#setState(null);
+    this.card.show({ ids: pair.ids, kind: "pair", prompt: pair.prompt, images }, note);
+    const { signal } = this.request;
+    this.ahead = loadPair(signal);
+    this.ahead.catch(() => {}); // Told when it is needed, not before.
+  }
+
+  /** @param {"pick" | "tie" | "skip"} outcome */
+  #answered(outcome) {
+    if (outcome !== "skip") answers += 1;
+    this.#loadAgreement();
+  }
+
+  #leave() {
+    if (this.float) return this.float.close();
+    const tab = /** @type {HTMLElement | null} */ (document.querySelector(".hps-sidebar [role=tab][aria-selected=true]"));
+    tab?.focus();
+  }
+
+  // --- around the card ---
+
+  async #loadPrompts() {
+    try {
+      const { prompts } = await fetchFacets();
+      const known = prompts.filter(({ n }) => n > 1);
+      const all = el("option", { value: "", text: t("filter.allPrompts", "All prompts") });
+      const each = known.map(({ id, value }) => el("option", { value: String(id), text: oneLine(value, 90) }));
+      this.prompt.replaceChildren(all, ...each);
+      this.prompt.value = prompt;
+      if (this.prompt.value !== prompt) this.prompt.value = prompt = "";
+    } catch {
+      // The question below meets the same trouble and says it.
+    }
+  }
+
+  async #loadAgreement() {
+    try {
+      this.agreement = await fetchAgreement();
+      this.score.replaceChildren(agreementPanel(this.agreement, answers));
+    } catch {
+      // Old figures stand until there are new ones.
+    }
+  }
+
+  #floatOut() {
+    const float = new Floating(t("picks.title", "Blind pick"), "hps-pick-float", () => {
+      this.float = null;
+      this.dock.replaceChildren(this.card.element);
+    });
+    this.float = float;
+    float.body.append(this.card.element);
+    this.dock.replaceChildren(this.floating);
+    float.centre();
+    this.card.element.focus({ preventScroll: true });
+  }
+
+  #nothing() {
+    const title = t("picks.nothing", "No pair is left to judge");
+    const text = t("picks.nothingHow", "It takes two scored pictures of one prompt. Score more seeds, or choose another prompt.");
+    return statePanel("empty", title, text, againButton(() => this.#next("")));
+  }
+
+  /** @param {unknown} error */
+  #fail(error) {
+    const again = () => this.#next("");
+    const refused = error instanceof RouteError && error.kind === "refused";
+    this.#setState(refused ? offPanel(error.message, again) : errorPanel(error, again));
+  }
+
+  /** @param {Node | null} panel in place of the card */
+  #setState(panel) {
+    this.state.replaceChildren(...(panel ? [panel] : []));
+    this.state.hidden = !panel;
+    this.dock.hidden = this.larger.hidden = this.hint.hidden = Boolean(panel);
+    if (panel) {
+      this.pair = null;
+      this.float?.close();
+    }
+  }
+}
