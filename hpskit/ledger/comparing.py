@@ -46,12 +46,13 @@ def _facet(connection: sqlite3.Connection, name: str, limit: int) -> tuple[Facet
 def best_seeds(connection: sqlite3.Connection, query: Query, limit: int) -> list[int]:
     """Return the ids of the rows with the best standing, one for each prompt, model and seed."""
     condition, values = queries.where(query)
+    join, before = queries.places(query)
     text = (
-        f"SELECT e.id, e.prompt, e.model, e.seed FROM entries e {queries.PLACES} WHERE {condition} "
-        "AND e.seed IS NOT NULL ORDER BY z.place IS NULL, z.place DESC, e.score DESC, e.id DESC"
+        f"SELECT e.id, e.prompt, e.model, e.seed FROM entries e {join} WHERE {condition} AND e.seed IS NOT NULL "
+        f"ORDER BY {queries.PLACE} IS NULL, {queries.PLACE} DESC, e.score DESC, e.id DESC"
     )
     best: dict[tuple[Any, ...], int] = {}
-    for id, *key in connection.execute(text, values):
+    for id, *key in connection.execute(text, [*before, *values]):
         best.setdefault(tuple(key), id)
         if len(best) >= limit:
             break

@@ -14,10 +14,20 @@ from .records import Query, Row
 
 Value = str | bytes | int | float | None
 
+# Over whole groups, whatever the filters let through. SQLite may lack sqrt; the signed square orders alike.
+_PLACES = """JOIN (
+    SELECT m.prompt, m.scorer, m.mean, m.n, m.differ, sum((x.score - m.mean) * (x.score - m.mean)) AS squares
+    FROM (SELECT prompt, scorer, count(*) AS n, avg(score) AS mean, min(score) < max(score) AS differ
+          FROM entries e {} GROUP BY prompt, scorer) m
+    JOIN entries x ON x.prompt = m.prompt AND x.scorer = m.scorer GROUP BY m.prompt, m.scorer
+    ) z ON z.prompt = e.prompt AND z.scorer = e.scorer"""
+PLACE = "CASE WHEN z.differ THEN (e.score - z.mean) * abs(e.score - z.mean) * (z.n - 1) / z.squares END"
+"""Orders rows by standing; goes with `places`."""
+
 _ORDERS = {
     "time": ("e.time",),
     "score": ("e.score",),
-    "standing": ("z.place",),
+    "standing": (PLACE,),
     # Decimal text: the sign and the size decide first, then the digits of what is too long for a double.
     "seed": ("CAST(e.seed AS REAL)", "length(e.seed)", "e.seed"),
     "model": ("nullif(e.model, '')",),
@@ -25,13 +35,6 @@ _ORDERS = {
     "steps": ("e.steps",),
     "cfg": ("e.cfg",),
 }
-
-# Over whole groups, whatever the filters let through. SQLite may lack sqrt; the signed square orders alike.
-PLACES = """JOIN (
-    SELECT id, CASE WHEN low < high THEN d * abs(d) * (n - 1) / sum(d * d) OVER (PARTITION BY prompt, scorer) END place
-    FROM (SELECT id, prompt, scorer, score - avg(score) OVER g AS d, min(score) OVER g AS low,
-          max(score) OVER g AS high, count(*) OVER g AS n
-          FROM entries WINDOW g AS (PARTITION BY prompt, scorer))) z ON z.id = e.id"""
 
 _NAMES = (
     *("id", "time", "prompt_id", "score", "parts", "loras", "steps", "cfg", "denoise", "width", "height", "seed"),
@@ -100,6 +103,12 @@ def where(query: Query) -> tuple[str, list[Value]]:
     return " AND ".join(["1", *(term for term, _ in terms)]), [value for _, value in terms]
 
 
+def places(query: Query) -> tuple[str, list[Value]]:
+    """Return the join that gives `PLACE` its groups, and its parameters; groups of other prompts are left out."""
+    condition, values = where(Query(prompt_id=query.prompt_id, prompt=query.prompt))
+    return _PLACES.format(f"WHERE {condition}" if values else ""), values
+
+
 def storable(number: int) -> bool:
     """Say whether an id fits SQLite's integers; one that does not belongs to no row."""
     return -(2**63) <= number < 2**63
@@ -117,8 +126,8 @@ def order(query: Query) -> str:
 def ids(connection: sqlite3.Connection, query: Query, *, paged: bool = True) -> list[int]:
     """Return the ids of the matching rows in order; all of them, whatever limit and offset say, when not `paged`."""
     condition, values = where(query)
-    places = PLACES if query.sort == "standing" else ""
-    text = f"SELECT e.id FROM entries e {places} WHERE {condition} ORDER BY {order(query)}"
+    join, before = places(query) if query.sort == "standing" else ("", [])
+    text, values = f"SELECT e.id FROM entries e {join} WHERE {condition} ORDER BY {order(query)}", [*before, *values]
     if paged:
         text, values = f"{text} LIMIT ? OFFSET ?", [*values, query.limit, query.offset]
     return [int(row[0]) for row in connection.execute(text, values)]
@@ -137,9 +146,9 @@ def load(connection: sqlite3.Connection, wanted: Sequence[int]) -> tuple[Row, ..
         for scorer, *values in connection.execute(_ROW.format(",".join("?" * len(chunk))), chunk):
             found[values[0]] = scorer, dict(zip(_NAMES, values, strict=True))
     groups = {(values["prompt_id"], scorer) for scorer, values in found.values()}
-    places = {group: _group(connection, *group) for group in groups}
+    placed = {group: _group(connection, *group) for group in groups}
     loaded = (found[id] for id in wanted if id in found)
-    return tuple(_row(values, *places[values["prompt_id"], scorer]) for scorer, values in loaded)
+    return tuple(_row(values, *placed[values["prompt_id"], scorer]) for scorer, values in loaded)
 
 
 def _group(connection: sqlite3.Connection, prompt: int, scorer: int) -> tuple[int, float, float]:
