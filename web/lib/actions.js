@@ -24,11 +24,12 @@ export async function copySeed(seed) {
 /**
  * Compare images without knowing their scores.
  * @param {number[]} entries rows of the ledger
+ * @param {string} prompt that they were made from
  */
-export async function compareBlind(entries) {
+export async function compareBlind(entries, prompt) {
   try {
     const picks = await import("./picks.js");
-    picks.startBlindGrid(entries);
+    await picks.startBlindGrid(entries, prompt);
   } catch (error) {
     console.error(error);
     toast("error", t("blind.failed", "The blind comparison could not be opened. Reload the page and try again."));
@@ -85,8 +86,8 @@ function entriesOf(seed) {
   const copy = menuItem(t("seed.copyInstead", "Copy it instead"), "", () => copySeed(seed));
   const targets = seedWidgets();
   if (!fitsWidget(seed)) {
-    const words = "Seeds of 2^53 and above do not fit a widget: it would round them to another seed.";
-    return [note(t("seed.tooLarge", words)), copy];
+    const why = t("seed.tooLarge", "Seeds of 2^53 and above do not fit a widget: it would round them to another seed.");
+    return [note(why), copy];
   }
   if (!targets.length) return [note(t("seed.noWidget", "No node of this workflow has a seed of its own.")), copy];
   const now = (/** @type {number} */ value) => t("seed.now", "now {value}", { value });

@@ -8,6 +8,8 @@ import { number } from "./ranking.js";
 /** @typedef {import("./curve.js").Curve} Curve */
 /** @typedef {{x: number, y: number}[]} Line */
 /** @typedef {{low: number, high: number}} Range */
+/** @typedef {{left: number, right: number, top: number, bottom: number}} Box */
+/** @typedef {(value: number) => number} Scale */
 
 const LINES = /** @type {const} */ (["now", "held", "best"]); // the last one lies on top
 const EDGE = { top: 6, bottom: 16, left: 40, right: 8 };
@@ -83,7 +85,8 @@ function linesOf({ points }) {
 /** @param {Curve} curve @param {"now" | "best" | "held"} name @param {Line} line */
 function legend(curve, name, line) {
   if (!line.length) return [];
-  const swatch = svg("svg", { class: "hps-swatch", viewBox: "0 0 16 6", "aria-hidden": "true" }, stroke(name, "0,3 16,3"));
+  const look = { class: "hps-swatch", viewBox: "0 0 16 6", "aria-hidden": "true" };
+  const swatch = svg("svg", look, stroke(name, "0,3 16,3"));
   const value = el("b", { text: number(line[line.length - 1].y) });
   return [el("span", { class: "hps-legend-entry" }, swatch, `${curve.names[name]} `, value)];
 }
@@ -104,21 +107,22 @@ function shapes(curve, lines, width, height) {
   const last = curve.points.length ? curve.points[curve.points.length - 1].x : 1;
   const across = { low: Math.min(first, last), high: Math.max(last, first + 1) };
   const x = scale(across, box.left, box.right);
+  const up = (/** @type {Range} */ range) => scale(range, box.bottom, box.top);
   return [
     ...sideAxis(main, box, false),
     ...(own ? sideAxis(held, box, true) : []),
     ...bottomAxis(across, x, box, curve.across),
     ...begin(curve, x, box),
-    ...LINES.flatMap((name) => drawn(name, lines[name], x, scale(name === "held" ? held : main, box.bottom, box.top))),
+    ...LINES.flatMap((name) => drawn(name, lines[name], x, up(name === "held" ? held : main))),
   ];
 }
 
-/** @param {Range} range @param {number} from @param {number} to @returns {(value: number) => number} */
+/** @param {Range} range @param {number} from @param {number} to @returns {Scale} */
 function scale({ low, high }, from, to) {
   return (value) => from + ((to - from) * (value - low)) / (high - low || 1);
 }
 
-/** @param {Range} range @param {{left: number, right: number, top: number, bottom: number}} box @param {boolean} atRight */
+/** @param {Range} range @param {Box} box @param {boolean} atRight */
 function sideAxis(range, box, atRight) {
   const y = scale(range, box.bottom, box.top);
   const { values, decimals } = ticks(range.low, range.high, Math.max(2, (box.bottom - box.top) / 30));
@@ -133,7 +137,7 @@ function sideAxis(range, box, atRight) {
   ]).filter(Boolean);
 }
 
-/** @param {Range} range @param {(value: number) => number} x @param {{left: number, right: number, bottom: number}} box @param {string} name */
+/** @param {Range} range @param {Scale} x @param {Box} box @param {string} name */
 function bottomAxis(range, x, box, name) {
   const { values } = ticks(range.low, range.high, Math.max(2, (box.right - box.left) / 70), true);
   const at = { y: box.bottom + 12, class: "hps-axis" };
@@ -146,7 +150,7 @@ function bottomAxis(range, x, box, name) {
   ];
 }
 
-/** Where trying ends and optimising begins. @param {Curve} curve @param {(value: number) => number} x @param {{top: number, bottom: number}} box */
+/** Where trying ends and optimising begins. @param {Curve} curve @param {Scale} x @param {Box} box */
 function begin(curve, x, box) {
   if (curve.begin === null) return [];
   const at = x(curve.begin);
@@ -156,7 +160,7 @@ function begin(curve, x, box) {
   ];
 }
 
-/** @param {string} name @param {Line} line @param {(value: number) => number} x @param {(value: number) => number} y */
+/** @param {string} name @param {Line} line @param {Scale} x @param {Scale} y */
 function drawn(name, line, x, y) {
   if (!line.length) return [];
   const place = (/** @type {{x: number, y: number}} */ point) => `${x(point.x).toFixed(1)},${y(point.y).toFixed(1)}`;

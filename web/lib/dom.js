@@ -57,7 +57,7 @@ function apply(element, name, value) {
   else if (name === "text") element.textContent = String(value);
   else if (name === "dataset") Object.assign(element.dataset, value);
   else if (name === "style") for (const [key, text] of Object.entries(value)) element.style.setProperty(key, text);
-  else if (name === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+  else if (name === "on") for (const [type, act] of Object.entries(value)) element.addEventListener(type, act);
   else if (name in element && !(element instanceof SVGElement)) element[name] = value;
   else element.setAttribute(name, String(value));
 }

@@ -38,6 +38,8 @@ class Gallery {
     this.elements = new Map();
     /** @type {ReturnType<typeof openViewer> | null} */
     this.viewer = null;
+    this.buttons = this.makeButtons();
+    this.heads = rowHeads();
     this.build();
     this.observer = new ResizeObserver(() => this.arrange());
     this.observer.observe(this.grid);
@@ -53,11 +55,9 @@ class Gallery {
         keydown: (event) => this.onKey(event),
       },
     });
-    this.heads = rowHeads();
     this.more = button("", "more", () => this.showAll());
     this.warnings = el("div", { class: "hps-warnings", dataset: { captureWheel: "true", hpsScroll: "true" } });
     this.text = el("div", { class: "hps-chosen" });
-    this.buttons = this.makeButtons();
     this.rule = button(t("gallery.byRule", "By rule again"), "rule", () => this.setPicks([]),
       t("gallery.byRuleTip", "Forget the choice by hand"));
     this.bar = el("div", { class: "hps-bar", role: "toolbar", ariaLabel: t("gallery.actions", "Actions") });
@@ -73,12 +73,14 @@ class Gallery {
       const { seed: text } = this.current() ?? {};
       if (text) act(text, event);
     };
+    const send = seed((text, event) => openSeedMenu(event.currentTarget, text));
     return {
       copy: button(t("gallery.copySeed", "Copy seed"), "copy", seed(copySeed)),
-      send: button(t("gallery.sendSeed", "Seed to\u2026"), "send", seed((text, event) => openSeedMenu(event.currentTarget, text)),
+      send: button(t("gallery.sendSeed", "Seed to\u2026"), "send", send,
         t("gallery.sendSeedTip", "Write the seed into a node of this workflow, and hold it there")),
-      large: button(t("gallery.large", "Large"), "large", () => this.openLarge(), t("gallery.largeTip", "See the images large, side by side with c")),
-      blind: button(t("gallery.blind", "Compare blind"), "blind", () => compareBlind(this.entries()),
+      large: button(t("gallery.large", "Large"), "large", () => this.openLarge(),
+        t("gallery.largeTip", "See the images large, side by side with c")),
+      blind: button(t("gallery.blind", "Compare blind"), "blind", () => compareBlind(this.entries(), this.prompt()),
         t("gallery.blindTip", "Choose the best without seeing scores")),
     };
   }
@@ -188,8 +190,8 @@ class Gallery {
     const ranks = new Map(this.view.cells.map((cell) => [cell.index, cell.rank]));
     const text = picks.map((index) => `#${ranks.get(index) ?? "?"}`).join(", ");
     const applied = this.view.picked && picks.join() === this.view.kept.join();
-    if (applied) return t("gallery.pickApplied", "Chosen by hand: {picks}", { picks: text });
-    return t("gallery.pickNext", "Chosen by hand: {picks}. Run again to hand them on.", { picks: text });
+    if (applied) return t("gallery.pickApplied", "By hand: {picks}", { picks: text });
+    return t("gallery.pickNext", "By hand: {picks}. Run again to apply.", { picks: text });
   }
 
   // --- the chosen image ----------------------------------------------------------------------------------------------
@@ -207,6 +209,11 @@ class Gallery {
   /** @returns {number[]} rows of the ledger */
   entries() {
     return this.shownCells().flatMap((cell) => (cell.entry ? [cell.entry] : []));
+  }
+
+  /** @returns {string} the text that all images were made from, "" for several */
+  prompt() {
+    return this.view.prompts.length === 1 ? this.view.prompts[0] : "";
   }
 
   /** @param {number} index */

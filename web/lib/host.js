@@ -46,7 +46,7 @@ function nodeIn(graph, id) {
 export function nodeByExecutionId(id) {
   if (id === null || id === undefined || id === "") return null;
   let graph = rootGraph();
-  let node = null;
+  let node = /** @type {any} */ (null);
   for (const part of String(id).split(":")) {
     node = nodeIn(graph, part);
     if (!node) return null;

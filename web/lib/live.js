@@ -1,6 +1,6 @@
 // @ts-check
-// From the server's events to the nodes: keeps what each node has told, so that it comes back after a page reload, after
-// undo and when another workflow was open in between.
+// From the server's events to the nodes: keeps what each node has told, so that it comes back after a page reload,
+// after undo and when another workflow was open in between.
 import { api, clientId, nodeByExecutionId, nodeByLocatorId, setting, t, toast, workflowId } from "./host.js";
 import { panelOf } from "./panel.js";
 import { list } from "./ranking.js";
@@ -67,11 +67,16 @@ export function joined(event, before, detail) {
   };
 }
 
-/** A guided sampling goes on while its steps count up; runs after each other have no other mark. @param {any} before @param {any} now */
+/**
+ * A guided sampling goes on while its steps count up; runs after each other have no other mark.
+ * @param {any} before
+ * @param {any} now
+ */
 function goesOn(before, now) {
   const last = list(before.points).at(-1)?.step;
   const next = list(now.points)[0]?.step;
-  return (before.run ?? null) === (now.run ?? null) && (!Number.isInteger(next) || !Number.isInteger(last) || next > last);
+  const counted = Number.isInteger(next) && Number.isInteger(last);
+  return (before.run ?? null) === (now.run ?? null) && (!counted || next > last);
 }
 
 /** @param {any[]} before @param {any[]} now */
@@ -141,8 +146,8 @@ function adopt(id, shown) {
     remember(key, { event: null, data: null, hps: [shown.hps].flat() });
   } else if (shown.event && shown.data) {
     const data = joined(shown.event, null, shown.data);
-    const newer = ours?.event === shown.event && ours.data?.run === data.run;
-    remember(key, { event: shown.event, data: newer ? joined(shown.event, data, ours.data) : data, hps: null });
+    const same = ours?.event === shown.event && ours?.data?.run === data.run;
+    remember(key, { event: shown.event, data: same ? joined(shown.event, data, ours?.data) : data, hps: null });
   }
 }
 
@@ -158,7 +163,10 @@ export function restore() {
   }
 }
 
-/** The host has outputs of earlier runs for its nodes: after undo, or from the history. @param {any} outputs by locator id */
+/**
+ * The host has outputs of earlier runs for its nodes: after undo, or from the history.
+ * @param {any} outputs by locator id
+ */
 export function showOutputs(outputs) {
   for (const [id, output] of Object.entries(outputs ?? {})) {
     const panel = list(output?.hps).length ? panelOf(nodeByLocatorId(id)) : null;

@@ -17,17 +17,20 @@ const WIDTH = 340;
 const MARGIN = 20;
 
 const afterRun = () => t("panel.hintRank", "Ranked images appear here after a run.");
+const byHand = () => t("panel.hintSelect", "After a run, choose images here by hand.");
+const whileSearching = () => t("panel.hintSearch", "Candidates appear here during a run.");
+const whileGuiding = () => t("panel.hintSteer", "Scores before and after each nudge appear here.");
 const whileOptimising = () => t("panel.hintNoise", "The curve and the best image appear here during a run.");
 
 /** @type {Record<string, Kind>} */
 export const KINDS = {
   HPS_Score: { gallery: true, hint: afterRun },
-  HPS_Select: { gallery: true, pick: true, hint: () => t("panel.hintSelect", "After a run, choose images here by hand.") },
-  HPS_BestOfN: { gallery: true, chart: true, hint: () => t("panel.hintSearch", "Candidates appear here during a run.") },
-  HPS_BestOfNSimple: { gallery: true, chart: true, hint: () => t("panel.hintSearch", "Candidates appear here during a run.") },
+  HPS_Select: { gallery: true, pick: true, hint: byHand },
+  HPS_BestOfN: { gallery: true, chart: true, hint: whileSearching },
+  HPS_BestOfNSimple: { gallery: true, chart: true, hint: whileSearching },
   HPS_OptimizeNoise: { gallery: true, chart: true, hint: whileOptimising },
   HPS_OptimizeNoiseSimple: { gallery: true, chart: true, hint: whileOptimising },
-  HPS_RewardGuidance: { chart: true, hint: () => t("panel.hintSteer", "Scores before and after each nudge appear here.") },
+  HPS_RewardGuidance: { chart: true, hint: whileGuiding },
 };
 
 /** @type {WeakMap<any, Panel>} */
@@ -56,6 +59,7 @@ class Panel {
     this.live = false;
     this.scorer = "";
     this.warned = false;
+    this.said = announcer();
     this.gallery = kind.gallery ? createGallery(kind.pick ? pickWidget(node) : null) : null;
     this.chart = kind.chart ? createChart() : null;
     this.build();
@@ -65,17 +69,18 @@ class Panel {
   build() {
     this.status = el("div", { class: "hps-status", text: this.kind.hint() });
     this.pager = el("div", { class: "hps-pager", hidden: true });
-    this.said = announcer();
     const head = el("div", { class: "hps-head" }, this.status, this.pager);
-    this.element = el("div", { class: "hps-root hps-node" }, head, this.chart?.element, this.gallery?.element, this.said.element);
-    for (const part of [this.chart, this.gallery]) if (part) part.element.hidden = true;
+    const parts = [this.chart?.element, this.gallery?.element];
+    for (const part of parts) if (part) part.hidden = true;
+    this.element = el("div", { class: "hps-root hps-node" }, head, ...parts, this.said.element);
     shareGestures(this.element);
   }
 
   attach() {
     const { node, element } = this;
-    const options = { serialize: false, hideOnZoom: false, getValue: () => "", setValue: () => {} };
-    const widget = node.addDOMWidget("hps_panel", "hps_panel", element, { ...options, getMinHeight: () => this.height() + MARGIN });
+    const getMinHeight = () => this.height() + MARGIN;
+    const options = { serialize: false, hideOnZoom: false, getValue: () => "", setValue: () => {}, getMinHeight };
+    const widget = node.addDOMWidget("hps_panel", "hps_panel", element, options);
     widget.serialize = false;
     if (this.gallery) {
       node.hideOutputImages = true; // newer hosts: no second copy of the pictures
@@ -139,7 +144,7 @@ class Panel {
     const data = this.results[this.page];
     const view = resultView(data);
     const curve = list(data.curve);
-    if (curve.length) this.chart?.set(noiseCurve({ points: curve, unit: data.unit, reason: data.reason, stopped: data.stopped }));
+    if (curve.length) this.chart?.set(noiseCurve({ ...data, points: curve }));
     this.warned = view.warnings.length > 0;
     this.reveal({ chart: curve.length > 0, gallery: view.cells.length > 0 });
     this.gallery?.show(view);
@@ -153,8 +158,10 @@ class Panel {
     this.pager.hidden = n < 2 || this.live;
     if (this.pager.hidden) return;
     const turn = (/** @type {number} */ by, /** @type {string} */ text, /** @type {string} */ name) =>
-      el("button", { class: "hps-button", type: "button", text, ariaLabel: name, disabled: !this.results[this.page + by],
-        on: { click: () => this.turn(by) } });
+      el("button", {
+        class: "hps-button", type: "button", text, ariaLabel: name, disabled: !this.results[this.page + by],
+        on: { click: () => this.turn(by) },
+      });
     const place = t("panel.page", "{page} of {n}", { page: this.page + 1, n });
     this.pager.replaceChildren(turn(-1, "\u2039", t("panel.previous", "Previous result")), place,
       turn(1, "\u203a", t("panel.next", "Next result")));
@@ -248,7 +255,8 @@ class Panel {
     if (data?.curve && this.chart) return this.chart.summary;
     const best = list(data?.items)[0];
     if (!best) return this.status.textContent ?? "";
-    return t("panel.done", "Done: {n} images, best score {score}", { n: list(data.scores).length, score: number(best.score) });
+    const values = { n: list(data.scores).length, score: number(best.score) };
+    return t("panel.done", "Done: {n} images, best score {score}", values);
   }
 
   /** Name the scorer on the node. @param {string} name */
@@ -302,7 +310,8 @@ function shareGestures(box) {
     if (part && part.scrollHeight > part.clientHeight + 1 && !event.ctrlKey) event.stopPropagation();
     else app.canvas?.processMouseWheel?.(event);
   }, { passive: false });
-  const pass = (/** @type {string} */ name, /** @type {string} */ method, /** @type {(event: PointerEvent) => boolean} */ when) =>
+  /** @type {(name: string, method: string, when: (event: PointerEvent) => boolean) => void} */
+  const pass = (name, method, when) =>
     box.addEventListener(name, (/** @type {any} */ event) => {
       if (classic() && when(event)) app.canvas?.[method]?.(event);
     });

@@ -60,7 +60,8 @@ export function searchView(data) {
   const cells = sorted.map((each, place) =>
     cell({ ...each, rank: place + 1, margin: gap(each.score, sorted[place + 1]?.score), leading: place === 0 })
   );
-  return { ...empty(), run: String(data.run ?? ""), live: true, cells, total: cells.length, status: searchStatus(data) };
+  const run = String(data.run ?? "");
+  return { ...empty(), run, live: true, cells, total: cells.length, status: searchStatus(data) };
 }
 
 /**
@@ -192,8 +193,8 @@ export function ofHundred(win) {
 /** @param {Cell} cell @returns {string} "" when nothing is known */
 export function winWords(cell) {
   if (cell.win === null) return "";
-  const words = "preferred to the next in {n} of 100 cases, says the scorer";
-  return t("gallery.win", words, { n: ofHundred(cell.win) });
+  const values = { n: ofHundred(cell.win) };
+  return t("gallery.win", "preferred to the next in {n} of 100 cases, says the scorer", values);
 }
 
 /** @param {Cell} cell @returns {string} "" for the last one */

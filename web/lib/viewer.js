@@ -26,10 +26,24 @@ class Viewer {
     this.onClose = onClose;
     this.both = false;
     this.back = /** @type {HTMLElement | null} */ (document.activeElement);
+    this.buttons = this.makeButtons();
     this.build();
     document.body.append(this.element);
     this.render();
     this.stage.focus({ preventScroll: true });
+  }
+
+  makeButtons() {
+    return {
+      previous: button("\u2039", "previous", () => this.step(-1),
+        t("viewer.previous", "The next better image (left arrow)")),
+      next: button("\u203a", "next", () => this.step(1),
+        t("viewer.next", "The next lower image (right arrow)")),
+      both: button(t("viewer.both", "Side by side (c)"), "both", () => this.toggleBoth(),
+        t("viewer.bothTip", "The best and this one next to each other")),
+      copy: button(t("gallery.copySeed", "Copy seed"), "copy", () => copySeed(this.cell().seed ?? "")),
+      close: button(t("viewer.close", "Close (Esc)"), "close", () => this.close()),
+    };
   }
 
   build() {
@@ -37,18 +51,11 @@ class Viewer {
     this.facts = el("div", { class: "hps-facts" });
     this.place = el("span", { class: "hps-place" });
     this.spoken = el("div", { class: "hps-unseen", role: "status", ariaLive: "polite" });
-    this.buttons = {
-      previous: button("\u2039", "previous", () => this.step(-1), t("viewer.previous", "The next better image (left arrow)")),
-      next: button("\u203a", "next", () => this.step(1), t("viewer.next", "The next lower image (right arrow)")),
-      both: button(t("viewer.both", "Side by side (c)"), "both", () => this.toggleBoth(),
-        t("viewer.bothTip", "The best and this one next to each other")),
-      copy: button(t("gallery.copySeed", "Copy seed"), "copy", () => copySeed(this.cell().seed ?? "")),
-      close: button(t("viewer.close", "Close (Esc)"), "close", () => this.close()),
-    };
     const { previous, next, both, copy, close } = this.buttons;
     previous.ariaLabel = previous.title;
     next.ariaLabel = next.title;
-    const bar = el("div", { class: "hps-viewer-bar" }, previous, this.place, next, el("span", { class: "hps-space" }), both, copy, close);
+    const space = el("span", { class: "hps-space" });
+    const bar = el("div", { class: "hps-viewer-bar" }, previous, this.place, next, space, both, copy, close);
     this.element = el("div", {
       class: "hps-root hps-viewer", role: "dialog", ariaModal: "true", ariaLabel: t("viewer.title", "Large view"),
       on: { keydown: (event) => this.onKey(event), click: (event) => this.onClick(event) },
@@ -173,7 +180,12 @@ function figureKey(cell, captioned) {
   return JSON.stringify([cell.image, captioned && heading(cell)]);
 }
 
-/** Build children anew only when what they show has changed: pictures would flicker. @param {HTMLElement} parent @param {string[]} keys @param {() => Node[]} make */
+/**
+ * Build children anew only when what they show has changed: pictures would flicker.
+ * @param {HTMLElement} parent
+ * @param {string[]} keys
+ * @param {() => Node[]} make
+ */
 function keep(parent, keys, make) {
   const key = keys.join("\n");
   if (parent.dataset.key === key) return;
@@ -187,8 +199,8 @@ function figure(cell, captioned) {
     ? el("img", { src: viewUrl(cell.image), alt: cellName(cell), draggable: false })
     : el("div", { class: "hps-menu-note", text: t("viewer.noPicture", "There is no picture of this one.") });
   image.addEventListener("error", () => {
-    const words = "The picture is gone: the host empties its folder of temporary files when it starts. Run again.";
-    image.replaceWith(el("div", { class: "hps-menu-note", text: t("viewer.gone", words) }));
+    const text = t("viewer.gone", "The picture is gone: the host empties its temporary folder when it starts. Run again.");
+    image.replaceWith(el("div", { class: "hps-menu-note", text }));
   });
   const caption = captioned && el("figcaption", { text: heading(cell) });
   return el("figure", { class: cell.kept ? "hps-figure hps-kept" : "hps-figure" }, image, caption);
@@ -206,5 +218,7 @@ function facts(cell, view) {
     [t("viewer.prompt", "Prompt"), view.prompts.length === 1 ? view.prompts[0] : ""],
   ];
   const shown = entries.filter(([, text]) => text);
-  return shown.map(([name, text]) => el("div", { class: "hps-fact" }, el("span", { text: name }), el("span", { text })));
+  const fact = (/** @type {string} */ name, /** @type {string} */ text) =>
+    el("div", { class: "hps-fact" }, el("span", { text: name }), el("span", { text }));
+  return shown.map(([name, text]) => fact(name, text));
 }
