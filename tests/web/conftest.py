@@ -77,13 +77,13 @@ def _page(browser: Browser, farm: Farm, place: Place) -> Iterator[UI]:
 @pytest.fixture
 def ui(_page: UI, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UI]:
     """A page of the real interface, shared by the tests of a module: each loads a workflow of its own."""
-    _page.watch.clear()
     yield _page
     if getattr(request.node, "hps_failed", False):
         _page.page.screenshot(path=tmp_path / "page.png")
         request.node.add_report_section("call", "picture", str(tmp_path / "page.png"))
     _page.rest()
     problems = _page.watch.problems
+    _page.watch.clear()
     assert not problems, "the page had problems:\n" + "\n".join(problems)
 
 

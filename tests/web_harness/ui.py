@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 KNOWN = (
     r"reading 'id'",  # front end 1.27 throws this without any pack
+    r"ComfyApp graph accessed before initialization",  # front end 1.45 says so of its own code
     r"huggingface\.co",  # newer front ends look for models of their default workflow
 )
 _READY = "() => Boolean(window.app?.extensionManager && window.__hps?.ready)"
@@ -132,23 +133,32 @@ class UI:
         """Return the number of nodes of the workflow that is open."""
         return int(self.page.evaluate("() => hpsTest.root().nodes.length"))
 
-    def focus(self, node: str) -> None:
-        """Bring the first node of a type to the middle of the canvas, at full size."""
+    def focus(self, node: str, scale: float = 1.0) -> None:
+        """Bring the lower end of the first node of a type, where its gallery is, into view."""
         self.page.evaluate(
-            """(type) => {
-                app.canvas.ds.scale = 1;
-                app.canvas.centerOnNode(hpsTest.node(type));
+            """([type, scale]) => {
+                const { pos, size } = hpsTest.node(type);
+                const { canvas } = app.canvas;
+                const ratio = window.devicePixelRatio;
+                app.canvas.ds.scale = scale;
+                app.canvas.ds.offset[0] = canvas.width / ratio / 2 / scale - pos[0] - size[0] / 2;
+                app.canvas.ds.offset[1] = (canvas.height / ratio - 90) / scale - pos[1] - size[1];
                 app.canvas.setDirty(true, true);
             }""",
-            node,
+            [node, scale],
         )
-        self.page.wait_for_timeout(150)
+        self.page.wait_for_timeout(200)
 
     # --- what the pack shows ----------------------------------------------------------------------------------------
 
     def cells(self) -> Locator:
-        """Return the cells of the galleries that can be seen."""
+        """Return the cells of the galleries that can be seen, best first."""
         return self.page.locator(".hps-cell:visible")
+
+    def ranking(self) -> list[list[str]]:
+        """Return what the badges of the cells say, part by part: rank, then score where it has room, then a label."""
+        script = "all => all.map((badge) => [...badge.children].map((part) => part.textContent))"
+        return list(self.page.locator(".hps-cell:visible .hps-badge").evaluate_all(script))
 
     def open_board(self) -> Locator:
         """Open the pack's tab of the sidebar when it is closed, and return its panel."""
