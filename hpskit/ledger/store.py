@@ -76,6 +76,7 @@ class Ledger(Handle):
     def _trim(self) -> None:
         try:
             self._use(lambda c: trimming.trim(c, self.max_bytes), begin="BEGIN IMMEDIATE")
+            self._use(lambda c: trimming.give_back(c, checkpoint=False), begin="")
         except LedgerError as error:  # the entry is written; the next one tries again
             log.warning("The ledger %s is above its size limit and cannot be trimmed: %s", self.path, error)
 
@@ -91,7 +92,10 @@ class Ledger(Handle):
         stay, with their prompts, image hashes and scores: delete the file to be rid of them.
         """
         deleted = self._use(lambda c: trimming.purge(c, before), begin="BEGIN IMMEDIATE")
-        self._use(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), begin="")
+        try:
+            self._use(lambda c: trimming.give_back(c, checkpoint=True), begin="")
+        except LedgerError as error:  # they are deleted; the next purge tries again
+            log.warning("The ledger %s could not be made smaller: %s", self.path, error)
         return deleted
 
     # --- reading ------------------------------------------------------------------------------------------------------

@@ -42,7 +42,6 @@ def trim(connection: sqlite3.Connection, limit: int) -> None:
     while (excess := size(connection) - goal) > 0:
         if not (_trim_thumbnails(connection, excess) or _trim_rows(connection, excess)):
             break
-    _give_back(connection)
 
 
 def _trim_thumbnails(connection: sqlite3.Connection, excess: int) -> int:
@@ -67,8 +66,10 @@ def _trim_rows(connection: sqlite3.Connection, excess: int) -> int:
 def _sweep(connection: sqlite3.Connection) -> None:
     for statement in _ORPHANS:
         connection.execute(statement)
-    _give_back(connection)
 
 
-def _give_back(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA incremental_vacuum").fetchall()  # a page a step: it must be run to its end
+def give_back(connection: sqlite3.Connection, checkpoint: bool) -> None:
+    """Return empty pages to the disk, outside of a transaction; with `checkpoint` those of the log too."""
+    connection.executescript("PRAGMA incremental_vacuum")  # a page a step; execute() would take one step only
+    if checkpoint:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
