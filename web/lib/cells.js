@@ -61,7 +61,8 @@ function fillBadge(badge, cell, narrow) {
   const rank = el("b", { text: `#${cell.rank}` });
   const score = !narrow && cell.score !== null ? el("span", { text: number(cell.score) }) : null;
   const label = !narrow && labelWords(cell) ? el("i", { text: labelWords(cell) }) : null;
-  badge.replaceChildren(...[rank, score, label].filter((part) => part !== null));
+  const parts = [rank, score, label].filter((part) => part !== null);
+  badge.replaceChildren(...parts.flatMap((part, place) => (place ? [" ", part] : [part])));
   badge.hidden = !setting("HPS.Gallery.Badges", true);
 }
 
