@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from web_harness import UI, graph_of
+from web_harness import UI, fresh_seed, graph_of
 
 SEARCH = "HPS_BestOfNSimple"
 
@@ -18,7 +18,8 @@ def shown(ui: UI, node: str) -> dict[str, Any]:
 
 def search(ui: UI, **values: Any) -> dict[str, Any]:
     """Run the search of the example and return what it told."""
-    ui.load("best_of_8", **{f"{SEARCH}__{name}": value for name, value in values.items()})
+    chosen = {"seed": fresh_seed(), **values}
+    ui.load("best_of_8", **{f"{SEARCH}__{name}": value for name, value in chosen.items()})
     assert ui.run() == "success"
     ui.focus(SEARCH)
     ui.cells().first.wait_for()
@@ -94,7 +95,7 @@ def test_the_seed_is_copied_exactly(ui: UI) -> None:
 
 @pytest.mark.renderers
 def test_the_seed_is_sent_to_a_widget_and_held_there(ui: UI) -> None:
-    ui.load(with_seed_target(), HPS_BestOfNSimple__n=4)
+    ui.load(with_seed_target(), HPS_BestOfNSimple__n=4, HPS_BestOfNSimple__seed=fresh_seed())
     assert ui.run() == "success"
     ui.focus(SEARCH)
     ui.cells().nth(1).click()
@@ -108,7 +109,7 @@ def test_the_seed_is_sent_to_a_widget_and_held_there(ui: UI) -> None:
 
 @pytest.mark.renderers
 def test_a_pick_changes_what_select_hands_on(ui: UI) -> None:
-    ui.load("score_a_batch")
+    ui.load("score_a_batch", KSampler__seed=fresh_seed())
     assert ui.run() == "success"
     by_rule = shown(ui, "HPS_Select")
     assert by_rule["picked"] is False and ui.get("HPS_Select", "pick") == ""
@@ -158,7 +159,7 @@ def test_removing_the_node_removes_its_gallery(ui: UI) -> None:
 
 def test_the_panel_leaves_saved_widgets_alone(ui: UI) -> None:
     before = next(node for node in graph_of("best_of_8")["nodes"] if node["type"] == SEARCH)["widgets_values"]
-    search(ui)
+    search(ui, seed=before[0])
     script = "(type) => hpsTest.node(type).serialize().widgets_values"
     assert ui.page.evaluate(script, SEARCH) == before
 

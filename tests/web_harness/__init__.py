@@ -47,9 +47,9 @@ from .chromium import FLAGS, chromium, executable, why_not
 from .errors import Watch
 from .places import Farm, Place, graph_of, places
 from .stub_page import ORIGIN, PACK, Asked, Reply, StubPage, picture
-from .ui import UI
+from .ui import UI, fresh_seed
 
 __all__ = [
     "FLAGS", "ORIGIN", "PACK", "UI", "Asked", "Farm", "Place", "Reply", "StubPage", "Watch", "chromium", "executable",
-    "graph_of", "picture", "places", "why_not",
+    "fresh_seed", "graph_of", "picture", "places", "why_not",
 ]  # fmt: skip
