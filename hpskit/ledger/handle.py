@@ -82,9 +82,15 @@ class Handle:
     def _recover(self, error: Exception) -> None:
         if isinstance(error, sqlite3.Error) and not is_damage(error):
             raise explain(error, self.path) from error
-        opened = self._opened
-        self.close()
-        set_aside(self.path, opened, error)
+        if os.name == "nt":  # where open files keep their names
+            opened = self._opened
+            self.close()
+            set_aside(self.path, opened, error)
+            return
+        try:
+            set_aside(self.path, self._opened, error)
+        finally:
+            self.close()  # under its new name SQLite leaves the file and its log as they are
 
 
 # SQLite's locks do not survive a fork: no connection may be open while one happens.

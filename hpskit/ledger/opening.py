@@ -17,7 +17,20 @@ from . import schema
 log = logging.getLogger("hps")
 
 BUSY_SECONDS = 5.0
-_DAMAGE = ("malformed", "not a database", "unsupported file format", "no such table", "no such column", "decode")
+MARK_SECONDS = 10.0
+"""Setting a file aside takes milliseconds; a mark this old was left by a process that was killed."""
+VFS = ""
+"""Name of SQLite's way to the file system; empty for the usual one."""
+_DAMAGE = (
+    "malformed",
+    "not a database",
+    "unsupported file format",
+    "no such table",
+    "no such column",
+    "decode",
+    "user-defined",
+)
+_MAGIC = b"SQLite format 3\0"
 _FULL = ("disk is full",)
 _READ_ONLY = ("readonly", "unable to open", "access permission denied")
 
@@ -41,8 +54,13 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises sqlite3.Error for whatever `explain` puts into words, and LedgerError for what must not be touched.
     """
     _make_place(path)
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    _check_beginning(path)
+    name = f"{path.absolute().as_uri()}?vfs={VFS}" if VFS else str(path)
+    connection = sqlite3.connect(
+        name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=bool(VFS)
+    )
     try:
+        schema.version(connection)  # what is not a ledger of ours is not even configured
         _configure(connection)
         schema.migrate(connection)
     except LedgerError as error:
@@ -66,9 +84,23 @@ def _make_place(path: Path) -> None:
         raise LedgerError(_PLACE_TEXT.format(path=path, reason=error.strerror or error)) from error
 
 
+def _check_beginning(path: Path) -> None:
+    """Raise Damaged for a file that is neither empty nor a database: SQLite would write over a short one."""
+    try:
+        with path.open("rb") as stream:
+            beginning = stream.read(512)
+    except OSError as error:
+        raise LedgerError(_PLACE_TEXT.format(path=path, reason=error.strerror or error)) from error
+    if beginning and (len(beginning) < 512 or not beginning.startswith(_MAGIC)):
+        raise Damaged("the file is not a database")
+    if beginning[68:72] == schema.APPLICATION.to_bytes(4, "big") and not {*beginning[18:20]} <= {1, 2}:
+        raise Damaged("the file has no known format")  # SQLite would open it for reading only
+
+
 def _configure(connection: sqlite3.Connection) -> None:
     connection.create_function("hps_contains", 2, _contains, deterministic=True)
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded only while the file is empty
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded only while the file is empty
     connection.execute("PRAGMA secure_delete = ON")
     if _journal(connection) == "wal":
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -136,7 +168,7 @@ def identity(path: Path) -> tuple[int, int] | None:
     """Return device and number of the file at `path`; None when there is none."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino
 
@@ -172,23 +204,30 @@ def _free_name(path: Path) -> Path:
     raise LedgerError(f"There are too many damaged ledgers beside {path}; move them away.")
 
 
+def _mark(path: Path) -> Path:
+    return path.with_name(f"{path.name}.busy")
+
+
 @contextmanager
-def _alone(path: Path, patience: float = 10.0) -> Iterator[None]:
+def _alone(path: Path) -> Iterator[None]:
     """Keep other processes from setting aside at the same time; the mark of one that died expires."""
-    mark = path.with_name(f"{path.name}.busy")
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            mark.mkdir()
-            break
-        except FileExistsError:
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.02)
-        except OSError:
-            break  # the renaming below fails in the same way, and says so
+    mark = _mark(path)
+    while not _made(mark):
+        time.sleep(0.02)
     try:
         yield
     finally:
         with suppress(OSError):
             mark.rmdir()
+
+
+def _made(mark: Path) -> bool:
+    try:
+        mark.mkdir()
+    except FileExistsError:
+        with suppress(OSError):
+            return time.time() - mark.stat().st_mtime > MARK_SECONDS
+        return False
+    except OSError:
+        pass  # the renaming fails in the same way, and says so
+    return True

@@ -112,10 +112,10 @@ def migrate(connection: sqlite3.Connection) -> None:
 
     LedgerError, and nothing touched, when it was written by a newer version or is the database of another program.
     """
-    if _version(connection) == len(STEPS):
+    if version(connection) == len(STEPS):
         return
     connection.execute("BEGIN IMMEDIATE")  # another process may be at it: look again once it is done
-    for step in STEPS[_version(connection) :]:
+    for step in STEPS[version(connection) :]:
         for statement in step:
             connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -123,15 +123,16 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def version(connection: sqlite3.Connection) -> int:
+    """Return the version of a ledger; LedgerError when it is a newer one, or the database of another program."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    known = int(connection.execute("PRAGMA user_version").fetchone()[0])
     empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     if application != APPLICATION and not empty:
         raise LedgerError("it is the database of another program; give the ledger a path of its own")
-    if not 0 <= version <= len(STEPS):
+    if not 0 <= known <= len(STEPS):
         raise LedgerError(
-            f"it was written by a newer version of this software (format {version}, known up to {len(STEPS)}); "
+            f"it was written by a newer version of this software (format {known}, known up to {len(STEPS)}); "
             "update, or give the ledger another path"
         )
-    return version
+    return known

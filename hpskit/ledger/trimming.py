@@ -40,7 +40,8 @@ def trim(connection: sqlite3.Connection, limit: int) -> None:
     """Delete the oldest thumbnails, and once there are none the oldest rows, until 90 % of `limit` are in use."""
     goal = int(limit * SHARE)
     while (excess := size(connection) - goal) > 0:
-        if not (_trim_thumbnails(connection, excess) or _trim_rows(connection, excess)):
+        part = excess // 2  # how much a record frees is not known before: close in on the goal from above
+        if not (_trim_thumbnails(connection, part) or _trim_rows(connection, part)):
             break
 
 

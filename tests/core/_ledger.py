@@ -29,5 +29,5 @@ def is_sound(path: Path) -> bool:
 
 
 def aside(folder: Path) -> list[Path]:
-    """Return the files of ledgers that were set aside."""
-    return sorted(folder.glob("*.corrupt-*"))
+    """Return the ledgers that were set aside, without their logs."""
+    return sorted(file for file in folder.glob("*.corrupt-*") if not file.name.endswith(("-wal", "-shm")))
