@@ -82,9 +82,9 @@ async def json_body(request: web.Request) -> dict[str, Any]:
     try:
         value = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise Refused(400, "The body is no JSON.") from error
+        raise Refused(400, "The body is no JSON. Send one object, such as {}.") from error
     if not isinstance(value, dict):
-        raise Refused(400, "The body must be a JSON object.")
+        raise Refused(400, "The body must be one JSON object, such as {}.")
     return value
 
 

@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 
 from ..hpskit.images import to_pil
+from ..hpskit.ledger.entry import MAX_THUMBNAIL
 
 log = logging.getLogger("hps")
 
@@ -32,7 +33,9 @@ MOST = 256
 """Images of one run that get files; the table has all."""
 THUMBNAIL = 256
 """Longest side of a thumbnail in pixels."""
-QUALITY, THUMBNAIL_QUALITY = 92, 80
+QUALITY = 92
+THUMBNAIL_QUALITIES = (80, 40, 5)
+"""Tried in turn until the thumbnail is small enough for the ledger; only pure noise needs more than the first."""
 REMEMBERED = 10_000
 """Images whose file in the temp folder can be found again by their pixels."""
 _names: OrderedDict[str, str] = OrderedDict()
@@ -127,12 +130,17 @@ def pixel_hash(picture: Image.Image) -> str:
 
 
 def encoded_thumbnail(picture: Image.Image) -> bytes:
-    """Return a small WebP of a picture."""
+    """Return a small WebP of a picture, at most 64 KiB."""
     small = picture.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    buffer = bytesio.BytesIO()
-    small.save(buffer, "WEBP", quality=THUMBNAIL_QUALITY, method=2)
-    return buffer.getvalue()
+    data = b""
+    for quality in THUMBNAIL_QUALITIES:
+        buffer = bytesio.BytesIO()
+        small.save(buffer, "WEBP", quality=quality, method=2)
+        data = buffer.getvalue()
+        if len(data) <= MAX_THUMBNAIL:
+            break
+    return data
 
 
 def folder() -> Path:
