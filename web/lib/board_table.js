@@ -95,18 +95,21 @@ const model = (row) => small(modelText(row.model), row.model);
 /** @param {Row} row */
 const time = (row) => small(ago(row.time), when(row.time));
 
-/** @param {Row} row */
-const foot = (row) => el("span", { class: "hps-foot" }, time(row), workflow(row));
+/** @param {Row} row @param {Look} look */
+function details(row, look) {
+  const rest = settingsText({ ...row, sampler: "" });
+  const lines = [el("span", { text: row.sampler || rest, title: settingsTip(row) }), row.sampler ? small(rest, settingsTip(row)) : null];
+  return [seed(row), ...lines.filter((line) => line !== null), model(row), ...prompt(row, look)];
+}
 
 /** @type {Record<string, Column>} */
 const COLUMNS = {
   picture: { title: () => t("board.picture", "Picture"), cell: (row) => [picture(row)] },
   score: { title: () => sortName("score"), sort: "score", number: true, cell: score },
   standing: { title: () => sortName("standing"), sort: "standing", number: true, cell: standing },
-  details: {
-    title: () => t("board.made", "Made with"),
-    cell: (row, look) => [seed(row), settings(row), model(row), ...prompt(row, look), foot(row)],
-  },
+  tall: { title: () => t("board.picture", "Picture"), cell: (row) => [picture(row), workflow(row)] },
+  dated: { title: () => sortName("score"), sort: "score", number: true, cell: (row, look) => [...score(row, look), time(row)] },
+  details: { title: () => t("board.made", "Made with"), cell: details },
   seed: { title: () => sortName("seed"), sort: "seed", cell: (row) => [seed(row), workflow(row)] },
   settings: { title: () => sortName("sampler"), sort: "sampler", cell: (row, look) => [settings(row), ...prompt(row, look)] },
   setup: { title: () => sortName("sampler"), sort: "sampler", cell: (row, look) => [settings(row), model(row), ...prompt(row, look)] },
@@ -116,9 +119,9 @@ const COLUMNS = {
 
 /** Columns by the width that they need, in px. @type {[number, string[]][]} */
 const LAYOUTS = [
-  [680, ["picture", "score", "standing", "seed", "settings", "model", "time"]],
+  [760, ["picture", "score", "standing", "seed", "settings", "model", "time"]],
   [460, ["picture", "score", "standing", "seed", "setup", "time"]],
-  [0, ["picture", "score", "standing", "details"]],
+  [0, ["tall", "dated", "standing", "details"]],
 ];
 
 /** @param {number} width @returns {string[]} */
@@ -137,7 +140,7 @@ export class BoardTable {
     this.onAction = onAction;
     /** @type {Row[]} */
     this.rows = [];
-    /** @type {Map<number, {tr: any, drawn: string}>} */
+    /** @type {Map<number, {tr: any, drawn: string, stood: string}>} what each row shows */
     this.drawn = new Map();
     /** @type {number | null} id of the row that keys start from */
     this.current = null;
@@ -196,15 +199,19 @@ export class BoardTable {
     return filled(cell, [el("button", { type: "button", text: title(), dataset: { sort }, on: { click: press } })]);
   }
 
-  /** @param {Row} row */
+  /** A new picture moves the standing of its whole group: then that cell alone is made anew. @param {Row} row */
   #drawRow(row) {
-    const drawn = JSON.stringify([row, this.columns, this.look.prompts, this.look.scorers]);
+    const { standing, group, ...rest } = row;
+    const drawn = JSON.stringify([rest, ago(row.time), this.columns, this.look.prompts, this.look.scorers]);
+    const stood = JSON.stringify([standing, group]);
     const known = this.drawn.get(row.id);
-    if (known?.drawn === drawn) return known;
-    const tr = known?.tr ?? el("tr", { tabIndex: -1, dataset: { id: String(row.id) } });
-    tr.setAttribute("aria-keyshortcuts", "Enter C O");
-    tr.replaceChildren(...this.columns.map((name) => this.#cell(name, COLUMNS[name], row)));
-    return { tr, drawn };
+    const tr = known?.tr ?? el("tr", { tabIndex: -1, "aria-keyshortcuts": "Enter C O", dataset: { id: String(row.id) } });
+    if (known?.drawn !== drawn) {
+      tr.replaceChildren(...this.columns.map((name) => this.#cell(name, COLUMNS[name], row)));
+    } else if (known.stood !== stood) {
+      tr.querySelector(".hps-col-standing").replaceWith(this.#cell("standing", COLUMNS.standing, row));
+    }
+    return { tr, drawn, stood };
   }
 
   /** @param {string} name @param {Column} column @param {Row} row */

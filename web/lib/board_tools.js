@@ -39,7 +39,7 @@ export class LedgerFold {
       el(
         "div",
         { class: "hps-buttons", title: scope },
-        el("span", { class: "hps-small", text: t("ledger.export", "Export the rows filtered:") }),
+        el("span", { class: "hps-small", text: t("ledger.export", "Export what the filters leave:") }),
         this.#download("csv", "CSV"),
         this.#download("jsonl", "JSONL"),
       ),

@@ -50,10 +50,12 @@ export class Floating {
     this.element.focus({ preventScroll: true });
   }
 
-  /** Put the card in the middle; for once its content is there. */
+  /** Put the card in the middle of what the sidebar leaves free; for once its content is there. */
   centre() {
     const { width, height } = this.element.getBoundingClientRect();
-    this.#moveTo((window.innerWidth - width) / 2, Math.max(56, (window.innerHeight - height) / 2.5));
+    const edge = document.querySelector(".hps-sidebar")?.getBoundingClientRect().right ?? 0;
+    const from = edge + width + 2 * MARGIN <= window.innerWidth ? edge : 0;
+    this.#moveTo((from + window.innerWidth - width) / 2, Math.max(56, (window.innerHeight - height) / 2.5));
   }
 
   close() {

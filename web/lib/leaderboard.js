@@ -45,7 +45,7 @@ export class Leaderboard {
     this.table = new BoardTable((sort) => this.#sortBy(sort), (action, row) => this.#act(action, row));
     this.compare = new CompareFold(() => this.#filters());
     this.ledger = new LedgerFold(() => this.#filters() ?? {}, () => this.refresh());
-    this.notice = el("div", { class: "hps-notice", role: "status" });
+    this.notice = el("div", { class: "hps-notice", role: "status", hidden: true });
     this.more = button(t("board.more", "Show more"), () => this.#more());
     this.copy = button(t("board.copySeeds", "Copy the seeds shown"), () => this.#copySeeds());
     this.count = el("span", { class: "hps-small", role: "status" });
@@ -233,7 +233,10 @@ export class Leaderboard {
   /** @param {unknown} error */
   #fail(error) {
     const panel = errorPanel(error, () => this.refresh());
-    if (!this.rows.length) return this.#setState(panel);
+    if (!this.rows.length) {
+      this.notice.hidden = true;
+      return this.#setState(panel);
+    }
     // Old rows are better than none, as long as it is said that they are old.
     this.notice.replaceChildren(panel);
     this.notice.hidden = false;

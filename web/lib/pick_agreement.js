@@ -34,7 +34,7 @@ function notEnough({ n, prompts }) {
 /** @param {Agreement} agreement */
 function rate({ n, rate, low, high, prompts }) {
   const values = { rate: percent(rate ?? 0), n: number(n), low: percent(low ?? 0), high: percent(high ?? 1) };
-  const text = t("agree.rate", "You and the scorer agree in {rate} of {n} picks (95 % interval {low} to {high}; chance is 50 %).", values);
+  const text = t("agree.rate", "You and the scorer agree in {rate} of {n} picks (95% interval {low} to {high}; chance is 50%).", values);
   const few = t("agree.fewPrompts", "All of them come from {n} prompts: with more, this says more about your taste.", { n: prompts });
   return el("div", {}, el("p", { text }), band(rate ?? 0, low ?? 0, high ?? 1), prompts < FEW_PROMPTS && el("p", { class: "hps-remark", text: few }));
 }

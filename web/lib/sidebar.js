@@ -35,7 +35,7 @@ class Sidebar {
     this.timer = undefined;
     this.tabs = new Map(views().map(({ name, title }) => [name, this.#tab(name, title)]));
     this.list = el("div", { class: "hps-tabs", role: "tablist", "aria-label": t("side.views", "Views") }, ...this.tabs.values());
-    this.panel = el("div", { class: "hps-view-panel", role: "tabpanel", id: "hps-panel", tabIndex: -1 });
+    this.panel = el("div", { class: "hps-view-panel", role: "tabpanel", id: "hps-view", tabIndex: -1 });
     this.element = el("div", { class: "hps-root hps-side hps-sidebar" }, this.list, this.panel);
     keepKeys(this.element);
     this.events = new AbortController();
@@ -73,7 +73,7 @@ class Sidebar {
   /** @param {string} name @param {string} title */
   #tab(name, title) {
     const tab = el("button", { type: "button", class: "hps-tab", role: "tab", id: `hps-tab-${name}`, text: title });
-    tab.setAttribute("aria-controls", "hps-panel");
+    tab.setAttribute("aria-controls", "hps-view");
     tab.addEventListener("click", () => this.open(name));
     tab.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#tabKey(event));
     return tab;
