@@ -87,8 +87,9 @@ def send_event(name: str, data: dict[str, Any]) -> None:
     try:
         server = _server()
         if server.client_id is not None:
-            MEMORY.event(server.client_id, _workflow_id(server), name, data)
-            server.send_sync(name, data, server.client_id)
+            workflow = _workflow_id(server)
+            MEMORY.event(server.client_id, workflow, name, data)
+            server.send_sync(name, {**data, "workflow": workflow}, server.client_id)
     except Exception:
         log.debug("The event %s was not sent", name, exc_info=True)
 
