@@ -33,6 +33,14 @@ EXAMPLES = {
         "hps models check",
         "hps models convert HPS_v2.1_compressed.pt",
     ],
+    "hps ledger": [
+        'hps ledger best --prompt "a red fox in the snow"',
+        "hps ledger compare --by sampler --scorer hps-v2.1",
+        "hps ledger list --search fox --sort standing",
+        "hps ledger export -o scores.csv",
+        "hps ledger info --ledger ComfyUI/",
+        "hps ledger purge --before 2025-01-31",
+    ],
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from . import __version__
-from .commands import console, noise_options
+from .commands import console, ledger_options, noise_options
 from .commands.numbers import positive
 from .errors import Cancelled, HpsError
 from .types import MODES
@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     _add_optimize(commands)
     _add_demo(commands)
     _add_models(commands)
+    _add_ledger(commands)
     return top
 
 
@@ -154,6 +155,7 @@ def _add_output(command: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--batch", type=positive, default=8, metavar="N", help="images scored at once; default: 8")
     run.add_argument("--threads", type=positive, metavar="N", help="decode threads; default: one per core, at most 8")
+    ledger_options.add_recording(command)
 
 
 def _add_score(commands: Any) -> None:
@@ -210,6 +212,7 @@ def _add_best_of(commands: Any) -> None:
     made.add_argument("--target", type=float, metavar="S", help="stop at the first image with this score")
     made.add_argument("--size", type=positive, default=256, metavar="PX", help="side of the pictures; default: 256")
     made.add_argument("--out", metavar="DIR", default="hps-best-of", help="folder, made new; default: hps-best-of")
+    ledger_options.add_recording(made)
 
 
 def _add_optimize(commands: Any) -> None:
@@ -218,7 +221,9 @@ def _add_optimize(commands: Any) -> None:
         "HTML report that also shows best of N at the same cost."
     )
     summary = "Change the starting noise of a picture so that its score rises."
-    noise_options.add(_command(commands, "optimize", "optimize", summary, details))
+    made = _command(commands, "optimize", "optimize", summary, details)
+    noise_options.add(made)
+    ledger_options.add_recording(made)
 
 
 def _add_demo(commands: Any) -> None:
@@ -252,6 +257,17 @@ def _add_models(commands: Any) -> None:
     converting.add_argument(
         "--dtype", choices=("keep", "float16", "bfloat16", "float32"), default="keep", help="default: keep"
     )
+
+
+def _add_ledger(commands: Any) -> None:
+    details = (
+        "The ledger is one file on this machine; `hps score`, `rank`, `pick`, `best-of` and `optimize` write into it "
+        "unless told not to, and so do the ComfyUI nodes into one of their own."
+    )
+    summary = "Find, compare, export and delete the scored pictures of the past."
+    made = commands.add_parser("ledger", help=summary, description=f"{summary} {details}", epilog=_EPILOG)
+    made.set_defaults(module="ledger")
+    ledger_options.add(made.add_subparsers(title="actions", metavar="ACTION", required=True), _action)
 
 
 def _action(actions: Any, name: str, summary: str) -> argparse.ArgumentParser:

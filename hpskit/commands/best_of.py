@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .. import stats as st
 from ..report import Chart, Figure, Headline, Report, Text, write_report
 from ..search import StopRule
-from . import console, files, making, session
+from . import console, files, making, recording, session
 from .making import Search
 
 _WIDTH: Final = 40
@@ -28,11 +28,15 @@ def run(args: argparse.Namespace) -> int:
     folder = files.new_folder(Path(args.out))
     bar = console.Progress("Best of", args.n)
     seeds = range(args.seed, args.seed + args.n)
-    try:
-        made = making.search(generator, scorer, args.prompt, seeds, keep=args.keep, size=args.size, stop=stop, bar=bar)
-    finally:
-        bar.close()
-    pictures = [_save(folder, made, place, index) for place, index in enumerate(made.result.kept, start=1)]
+    options: dict[str, Any] = {"keep": args.keep, "size": args.size, "stop": stop, "bar": bar}
+    with recording.opened(args) as recorder:
+        try:
+            made = making.search(generator, scorer, args.prompt, seeds, recorder=recorder, **options)
+        finally:
+            bar.close()
+        pictures = [_save(folder, made, place, index) for place, index in enumerate(made.result.kept, start=1)]
+        for picture, index in zip(pictures, made.result.kept, strict=True):
+            recorder.saved(made.hashes.get(index, ""), picture)
     page = write_report(folder / "report.html", _report(made, args.n))
     _print(made, args.n)
     for picture in pictures:

@@ -19,6 +19,7 @@ from torch import Tensor
 from .. import metadata
 from ..errors import HpsError, ImageError
 from ..images import from_pil
+from ..metadata import PromptInfo
 from ..prompts import clean
 from ..types import Scorer, Scores
 from .inputs import Failure, Job
@@ -61,14 +62,28 @@ class _Decoded:
 
 
 def score_files(
-    jobs: Iterable[Job], scorer: Scorer, *, batch: int, threads: int, raw: bool
+    jobs: Iterable[Job],
+    scorer: Scorer,
+    *,
+    batch: int,
+    threads: int,
+    raw: bool,
+    look: Callable[[Job, Tensor, PromptInfo | None], None] | None = None,
 ) -> Iterator[tuple[Job, Scored | Failure]]:
-    """Yield every job with its result, in about their order; memory stays bounded by batch, threads and pixels."""
+    """Yield every job with its result, in about their order; memory stays bounded by batch, threads and pixels.
+
+    `look` sees each picture as uint8 [3, H, W], with what its metadata says, in the thread that decoded it.
+    """
 
     def prepare(job: Job) -> _Decoded:
         if not job.path.is_file():  # opening a pipe would wait for ever
             raise ImageError("is no regular file")
-        return _Decoded(job, decode(job.path), prompt_for(job, raw, scorer.info.needs_text))
+        image = decode(job.path)
+        info = metadata.read_prompt(job.path) if job.prompt is None else None
+        text = prompt_for(job, info, raw, scorer.info.needs_text)
+        if look is not None:
+            look(job, image, info if job.prompt is None else _maybe_info(job.path))
+        return _Decoded(job, image, text)
 
     waiting: list[_Decoded] = []
     for job, decoded in _ahead(jobs, prepare, threads, batch + threads):
@@ -146,11 +161,18 @@ def reason_of(error: Exception, path: Path) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-def prompt_for(job: Job, raw: bool, needed: bool) -> str:
+def _maybe_info(path: Path) -> PromptInfo | None:
+    """Return what a picture's metadata says; None too where it is damaged, since nothing depends on it."""
+    try:
+        return metadata.read_prompt(path)
+    except Exception:
+        return None
+
+
+def prompt_for(job: Job, info: PromptInfo | None, raw: bool, needed: bool) -> str:
     """Return the text to score an image against: the given one or the image's own, cleaned up unless `raw`."""
     text = job.prompt
     if text is None:
-        info = metadata.read_prompt(job.path)
         if info is None and needed:
             raise ImageError("there is no prompt in its metadata; give one with --prompt or --prompts")
         text = info.positive if info is not None else ""

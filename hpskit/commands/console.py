@@ -59,8 +59,13 @@ def _writing() -> Iterator[None]:
 
 def out(text: str = "") -> None:
     """Write lines to standard output; OutputError when it takes no more."""
+    pieces(f"{text}\n")
+
+
+def pieces(text: str) -> None:
+    """Write text to standard output, line breaks as they are; OutputError when it takes no more."""
     with _writing():
-        sys.stdout.write("".join(f"{plain(line)}\n" for line in text.split("\n")))
+        sys.stdout.write("\n".join(plain(line) for line in text.split("\n")))
 
 
 def flush() -> None:
@@ -84,9 +89,14 @@ def out_path(path: Path) -> None:
     if buffer is None or sys.stdout.isatty():
         out(str(path))
         return
+    out_bytes(os.fsencode(path) + b"\n")
+
+
+def out_bytes(data: bytes) -> None:
+    """Write bytes to a standard output that has a buffer, exactly as they are; OutputError when it takes no more."""
     with _writing():
         sys.stdout.flush()
-        buffer.write(os.fsencode(path) + b"\n")
+        sys.stdout.buffer.write(data)
 
 
 def width() -> int | None:

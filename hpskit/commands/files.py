@@ -29,7 +29,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             writer = csv.DictWriter(stream, columns)
             writer.writeheader()
             writer.writerows(rows)
-        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~umask())
         Path(temporary).replace(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
@@ -52,7 +52,8 @@ def check_csv(path: str | None) -> None:
         raise OutputError(f"{path} cannot be written; choose a file in a folder that exists and is writable.")
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the permissions that new files of this process lack."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

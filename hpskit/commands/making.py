@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..embedded import Generator
+    from .recording import Recorder
 
 SCORER: Final = "hps-tiny-shapes"
 GENERATOR: Final = "shapes-mmdit"
+SAMPLER: Final = "euler"
 PLAIN_WORDS: Final = (
     "Both models are miniatures that come with the library: the generator draws coloured shapes, the scorer judges "
     "coloured shapes. They show how scoring and best of N work. They say nothing about art or photographs."
@@ -44,6 +46,8 @@ class Search:
     """Small pictures of all candidates by index."""
     unknown: tuple[str, ...]
     """Words of the prompt that the generator ignored."""
+    hashes: Mapping[int, str] = field(default_factory=dict)
+    """Hashes of the candidates that were recorded, by index."""
 
     @property
     def values(self) -> list[float]:
@@ -75,12 +79,14 @@ def search(
     bar: console.Progress | None = None,
     before: int = 0,
     cancelled: Callable[[], bool] | None = None,
+    recorder: Recorder | None = None,
 ) -> Search:
     """Make and score one candidate per seed; `bar` shows `before` plus those done."""
     import torch
 
     conditioning = generator.encode_prompts([prompt])
     thumbnails: dict[int, Image] = {}
+    hashes: dict[int, str] = {}
 
     def sample(chunk: Sequence[int]) -> torch.Tensor:
         return generator.sample(conditioning, generator.noise(chunk), steps, cfg)
@@ -88,7 +94,13 @@ def search(
     def show(progress: Progress) -> None:
         for candidate in progress.candidates:
             if candidate.image is not None:
-                thumbnails[candidate.index] = _thumbnail(to_pil(candidate.image[0]))
+                picture = to_pil(candidate.image[0])
+                if recorder is not None:
+                    more = {"seed": candidate.seed, **drawn(steps, cfg)}
+                    hashes[candidate.index] = recorder.made(
+                        picture, prompt, scorer.info, candidate.scores[scorer.info.id], **more
+                    )
+                thumbnails[candidate.index] = _thumbnail(picture)
         if bar is not None:
             best = progress.ranking.scores[progress.best.index]
             bar.update(before + progress.done, remark=f"best {best:.2f}, seed {progress.best.seed}")
@@ -105,7 +117,12 @@ def search(
             on_progress=show,
             cancelled=cancelled,
         )
-    return Search(prompt, found, thumbnails, conditioning.unknown_words)
+    return Search(prompt, found, thumbnails, conditioning.unknown_words, hashes)
+
+
+def drawn(steps: int, cfg: float) -> dict[str, Any]:
+    """Return the settings of the embedded generator as the ledger knows them."""
+    return {"model": GENERATOR, "sampler": SAMPLER, "steps": steps, "cfg": cfg}
 
 
 def _thumbnail(picture: Image) -> Image:

@@ -21,6 +21,7 @@ from .noise_options import JUDGE, NOBODY, Settings
 if TYPE_CHECKING:
     from ..embedded import Generator
     from ..search.method import Method
+    from .recording import Recorder
 
 CHUNK: Final = 8
 OWN_LIMIT: Final = math.radians(60)
@@ -176,7 +177,12 @@ class Rival:
         return image
 
 
-def compare(made: Optimised, cancelled: Callable[[], bool] | None = None, bar: console.Progress | None = None) -> Rival:
+def compare(
+    made: Optimised,
+    cancelled: Callable[[], bool] | None = None,
+    bar: console.Progress | None = None,
+    recorder: Recorder | None = None,
+) -> Rival:
     """Run best of N for the cost of `made`; raises Cancelled when told to stop."""
     settings, models = made.settings, made.models
     pool = making.search(
@@ -189,6 +195,7 @@ def compare(made: Optimised, cancelled: Callable[[], bool] | None = None, bar: c
         cfg=settings.cfg,
         cancelled=cancelled,
         bar=bar,
+        recorder=recorder,
     )
     return Rival(pool, None if models.held_out is None else _held_out(models.held_out, pool))
 

@@ -13,14 +13,16 @@ from typing import Any, Final
 
 from .. import __version__
 from ..errors import Cancelled, CheckpointCorrupt, HpsError, OutputError, SelectionError
+from ..images import to_pil
 from ..report import write_report
 from ..search import NoiseSearch, Update, load_state, save_state
 from ..search import noise_file as noises
 from ..search.objective import Evaluation
-from . import console, files, making, noise_making, session
+from . import console, files, making, noise_making, recording, session
 from .noise_making import Models, Optimised, Rival
 from .noise_options import Settings, chosen
 from .noise_report import megabytes, report, verdict
+from .recording import Recorder
 
 INTERRUPTED: Final = 130
 _SETTINGS: Final = "settings"
@@ -38,13 +40,25 @@ def run(args: argparse.Namespace) -> int:
     generator, scorer = making.load()
     models = Models(generator, scorer, noise_making.watcher(settings.held_out))
     folder = files.new_folder(Path(args.out))
+    with recording.opened(args) as recorder:
+        return _run(args, models, settings, saved, folder, recorder)
+
+
+def _run(
+    args: argparse.Namespace,
+    models: Models,
+    settings: Settings,
+    saved: Mapping[str, Any] | None,
+    folder: Path,
+    recorder: Recorder,
+) -> int:
     with interruptions() as stopped:
         made = _optimise(args, models, settings, saved, stopped)
         if args.save_state:
             save_state(args.save_state, {**made.search.state, _SETTINGS: vars(settings)})
-        rival = None if stopped() or args.no_compare else _compare(made, stopped)
+        rival = None if stopped() or args.no_compare else _compare(made, stopped, recorder)
     _tell(made, rival)
-    for line in _written(folder, made, rival):
+    for line in _written(folder, made, rival, recorder):
         console.out(line)
     if args.save_state:
         console.out(f"State: {args.save_state}")
@@ -104,10 +118,10 @@ def _optimise(
         bar.close()
 
 
-def _compare(made: Optimised, stopped: Callable[[], bool]) -> Rival | None:
+def _compare(made: Optimised, stopped: Callable[[], bool], recorder: Recorder) -> Rival | None:
     bar = console.Progress("Best of N at the same cost", made.equal)
     try:
-        return noise_making.compare(made, stopped, bar)
+        return noise_making.compare(made, stopped, bar, recorder)
     except Cancelled:
         return None
     finally:
@@ -179,20 +193,34 @@ def _held_out(made: Optimised) -> str:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _written(folder: Path, made: Optimised, rival: Rival | None) -> Iterator[str]:
+def _written(folder: Path, made: Optimised, rival: Rival | None, recorder: Recorder) -> Iterator[str]:
     """Write everything into the folder; yield a line for each file."""
     search, seed = made.search, made.settings.seed
-    yield f"Start: {_picture(folder / f'start-seed-{seed}.png', made, search.start, {'seed': seed})}"
+    yield f"Start: {_picture(folder / f'start-seed-{seed}.png', made, search.start, recorder, {'seed': seed})}"
     origin = {"start_seed": made.seed, "method": made.settings.method, "noise": "noise.safetensors"}
-    yield f"Picture: {_picture(folder / 'best.png', made, search.chosen, origin)}"
+    yield f"Picture: {_picture(folder / 'best.png', made, search.chosen, recorder, origin)}"
     yield f"Noise: {_noise(folder / 'noise.safetensors', made)}"
     yield f"Report: {write_report(folder / 'report.html', report(made, rival))}"
 
 
-def _picture(path: Path, made: Optimised, found: Evaluation, extra: Mapping[str, Any]) -> Path:
+def _picture(path: Path, made: Optimised, found: Evaluation, recorder: Recorder, extra: Mapping[str, Any]) -> Path:
     scores = noise_making.score_again(made.models.scorer, found.image, made.prompt)
     more = {"steps": made.settings.steps, "cfg": made.settings.cfg, "generator": making.GENERATOR}
-    return making.write_png(path, found.image, scores, 0, **extra, **more)
+    written = making.write_png(path, found.image, scores, 0, **extra, **more)
+    settings = making.drawn(made.settings.steps, made.settings.cfg) | _origin(made, found)
+    recorded = recorder.made(to_pil(found.image[0]), made.prompt, scores.info, scores.tolist()[0], **settings)
+    recorder.saved(recorded, written)
+    return written
+
+
+def _origin(made: Optimised, found: Evaluation) -> dict[str, Any]:
+    """Return where a picture comes from for its entry; of an optimised one no seed, since none makes it again."""
+    if found is made.search.start:
+        return {"seed": made.settings.seed}
+    if made.search.angle == 0:
+        return {"seed": made.seed}
+    degrees = math.degrees(made.search.angle)
+    return {"extra": {"start_seed": made.seed, "method": made.settings.method, "degrees": degrees}}
 
 
 def _noise(path: Path, made: Optimised) -> Path:

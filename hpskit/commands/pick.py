@@ -11,9 +11,10 @@ from typing import Any
 
 from ..errors import OutputError, SelectionError
 from ..select import Ranking, Selection, select
-from . import console, files, rank, score, session
+from . import console, files, rank, recording, score, session
 from .bulk import Scored
 from .inputs import Failure
+from .recording import Recorder
 from .session import Outcome
 
 
@@ -31,12 +32,19 @@ class _Pool:
 def run(args: argparse.Namespace) -> int:
     """Score images, choose per prompt, and list, copy or move what was chosen; return the exit code."""
     _check(args)
-    outcome = session.run(args)
+    with recording.opened(args) as recorder:
+        return _pick(args, recorder)
+
+
+def _pick(args: argparse.Namespace, recorder: Recorder) -> int:
+    outcome = session.run(args, recorder)
     pools = [_pool(outcome, prompt, images, args) for prompt, images in outcome.pools().items()]
     if not args.list and not args.json:
         for pool in pools:
             _print(outcome, pool)
     places = _place(args, outcome, pools)
+    for source, target in places.items() if args.move_to else ():
+        recorder.moved(source, target)
     if args.list:
         for pool in pools:
             for result in pool.kept():

@@ -10,14 +10,15 @@ from typing import Any
 
 from ..select import Ranking, Rule, default_rule, rank_pool
 from ..stats import win_probability
-from . import console, files, score, session
+from . import console, files, recording, score, session
 from .bulk import Scored
 from .session import Outcome
 
 
 def run(args: argparse.Namespace) -> int:
     """Score and rank images per prompt; return the exit code."""
-    outcome = session.run(args)
+    with recording.opened(args) as recorder:
+        outcome = session.run(args, recorder)
     pools = [(prompt, pool, ranking_of(outcome, pool, args.rule)) for prompt, pool in outcome.pools().items()]
     if args.json:
         entries = [

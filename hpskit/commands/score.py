@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from . import console, files, session
+from . import console, files, recording, session
 from .bulk import Scored
 from .session import Outcome
 
 
 def run(args: argparse.Namespace) -> int:
     """Score images and write a table, JSON or CSV; return the exit code."""
-    outcome = session.run(args, None if args.json else _print)
+    with recording.opened(args) as recorder:
+        outcome = session.run(args, recorder, None if args.json else _print)
     if args.json:
         files.write_json(document(outcome, "results", [_entry(result) for result in outcome.results]))
     if args.csv:

@@ -15,6 +15,7 @@ from ..types import Scorer, ScorerInfo
 from . import bulk, console, files
 from .bulk import Scored
 from .inputs import Failure, Job, jobs
+from .recording import Recorder
 from .state import State
 
 NO_COMPARISON: Final = "Scores of different prompts do not compare"
@@ -49,8 +50,13 @@ def insist_on_text(prompt: str) -> None:
         raise PromptError("The prompt is empty. Give a text, or leave --prompt out to use each image's own metadata.")
 
 
-def run(args: argparse.Namespace, on_result: Callable[[Outcome, Scored], None] | None = None) -> Outcome:
-    """Score everything that the command line names; `on_result` sees each result as it comes."""
+def run(
+    args: argparse.Namespace, recorder: Recorder, on_result: Callable[[Outcome, Scored], None] | None = None
+) -> Outcome:
+    """Score everything that the command line names; `on_result` sees each result as it comes.
+
+    The recorder writes each new one into the ledger; what --resume knows already was written when it was scored.
+    """
     files.check_csv(args.csv)
     work, failures = jobs(args.paths, args.recursive, args.prompt, args.prompts)
     scorer = load(args)
@@ -62,7 +68,7 @@ def run(args: argparse.Namespace, on_result: Callable[[Outcome, Scored], None] |
     done = 0
     bar = console.Progress("Scoring", len(work))
     try:
-        for result in _results(args, work, scorer):
+        for result in _results(args, work, scorer, recorder):
             done = min(done + 1, len(work))
             if on_result is not None or isinstance(result, Failure):
                 bar.close()
@@ -98,7 +104,9 @@ def infos(scorer: Scorer) -> dict[str, ScorerInfo]:
     return {scorer.info.id: scorer.info}
 
 
-def _results(args: argparse.Namespace, work: list[Job], scorer: Scorer) -> Iterator[Scored | Failure]:
+def _results(
+    args: argparse.Namespace, work: list[Job], scorer: Scorer, recorder: Recorder
+) -> Iterator[Scored | Failure]:
     """Yield results of earlier runs first, then those of this one; each is stamped before it is remembered."""
     path = Path(args.resume) if args.resume else None
     with State(path, scorer, raw=args.raw_prompt) as state:
@@ -109,7 +117,10 @@ def _results(args: argparse.Namespace, work: list[Job], scorer: Scorer) -> Itera
             yield from _finish(args, state, job, earlier, again=True)
         todo = [job for job in work if job not in known]
         threads = bulk.decode_threads(args.threads)
-        for job, result in bulk.score_files(todo, scorer, batch=args.batch, threads=threads, raw=args.raw_prompt):
+        look = recorder.look if recorder.active else None
+        scored = bulk.score_files(todo, scorer, batch=args.batch, threads=threads, raw=args.raw_prompt, look=look)
+        for job, result in scored:
+            recorder.scored(job, None if isinstance(result, Failure) else result)
             if isinstance(result, Failure):
                 yield result
             else:

@@ -1,0 +1,254 @@
+"""What the commands write into the ledger: every scored picture, once.
+
+Recording is a convenience: whatever goes wrong with it costs one remark and ends it for this run, never the run. What
+is kept of a picture (hash, size, thumbnail) is taken in the decode threads while its pixels are at hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import logging
+import os
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import HpsError
+from . import console, ledger_place
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from ..ledger import Entry, Ledger
+    from ..metadata import PromptInfo
+    from ..types import ScorerInfo
+    from .bulk import Scored
+    from .inputs import Job
+
+THUMBNAIL: Final = 256
+"""Longest side of a thumbnail in pixels."""
+QUALITIES: Final = (80, 40, 5)
+"""Tried in turn until a thumbnail is small enough for the ledger; only pure noise needs more than the first."""
+_log = logging.getLogger("hps")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What stays of a picture when its pixels are gone."""
+
+    image_hash: str
+    width: int
+    height: int
+    thumbnail: bytes | None
+    settings: Mapping[str, Any]
+    """Fields of an entry that tell how the picture was made."""
+
+
+class Recorder:
+    """Writes scored pictures into a ledger for one run of a command, or does nothing; a context manager.
+
+    `look` may be called from any thread; everything else belongs to the main one.
+    """
+
+    def __init__(self, ledger: Ledger | None) -> None:
+        self._ledger = ledger
+        self._run = uuid.uuid4().hex
+        self._traces: dict[Job, Trace] = {}
+        self._hashes: dict[Path, str] = {}
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            with suppress(Exception):  # every row is on the disk already
+                ledger.close()
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is recorded (still)."""
+        return self._ledger is not None
+
+    def look(self, job: Job, image: Tensor, info: PromptInfo | None) -> None:
+        """Keep what an entry needs of a picture, uint8 [3, H, W], until its score is known; never raises."""
+        if self._ledger is None:
+            return
+        try:
+            self._traces[job] = trace_of(picture_of(image), settings_of(info))
+        except Exception as error:  # one strange picture must not fail for its entry's sake
+            _log.info("%s gets no entry in the ledger", job.path, exc_info=error)
+
+    def scored(self, job: Job, result: Scored | None) -> None:
+        """Write the entry of a picture that was looked at; without a result only forget it."""
+        trace = self._traces.pop(job, None)
+        if self._ledger is None or trace is None or result is None:
+            return
+        file = os.path.abspath(job.path)  # noqa: PTH100
+        if self._write(result.prompt, result.record, trace, file=file):
+            self._hashes[job.path] = trace.image_hash
+
+    def made(self, picture: Image, prompt: str, info: ScorerInfo, score: float, **settings: Any) -> str:
+        """Write the entry of a picture that was made here; return its hash, "" when nothing is recorded."""
+        if self._ledger is None:
+            return ""
+        try:
+            trace = trace_of(picture, settings)
+        except Exception as error:
+            _log.info("a picture gets no entry in the ledger", exc_info=error)
+            return ""
+        return trace.image_hash if self._write(prompt, identity(info, score), trace) else ""
+
+    def saved(self, image_hash: str, file: Path) -> None:
+        """Note where a recorded picture lies."""
+        if self._ledger is not None and image_hash:
+            try:
+                self._ledger.saved(image_hash, os.path.abspath(file))  # noqa: PTH100
+            except Exception as error:
+                self._give_up(error)
+
+    def moved(self, source: Path, target: Path) -> None:
+        """Note that a picture of this run lies somewhere else now."""
+        self.saved(self._hashes.get(source, ""), target)
+
+    def _write(self, prompt: str, record: Mapping[str, Any], trace: Trace, file: str = "") -> bool:
+        if self._ledger is None:
+            return False
+        try:
+            self._ledger.add([entry_of(prompt, record, trace, run=self._run, file=file)])
+        except Exception as error:
+            self._give_up(error)
+            return False
+        return True
+
+    def _give_up(self, error: Exception) -> None:
+        """Say once that nothing more is recorded."""
+        tell(error)
+        ledger, self._ledger = self._ledger, None
+        self._traces.clear()
+        with suppress(Exception):
+            if ledger is not None:
+                ledger.close()
+
+
+def opened(args: argparse.Namespace) -> Recorder:
+    """Return the recorder that the command line asks for; one that does nothing when it is switched off or fails."""
+    if args.no_ledger or (args.ledger is None and ledger_place.is_off()):
+        return Recorder(None)
+    try:
+        path = ledger_place.place(args.ledger)
+        if args.ledger is not None:  # a slip may name any file, and that is not to be set aside as damaged
+            ledger_place.insist_on_ledger(path)
+        return Recorder(ledger_place.opened(args.ledger, path))
+    except Exception as error:
+        tell(error)
+        return Recorder(None)
+
+
+def tell(error: Exception) -> None:
+    """Say why nothing is recorded; the scores are not affected."""
+    _log.info("recording ends", exc_info=error)
+    reason = str(error) if isinstance(error, HpsError) else f"{type(error).__name__}: {error}."
+    console.note(f"Nothing more is recorded in this run: {reason} The scores are not affected.")
+
+
+# --- what is recorded -------------------------------------------------------------------------------------------------
+
+
+def picture_of(image: Tensor) -> Image:
+    """Return a picture from uint8 [3, H, W]; joining the planes is much faster than transposing them."""
+    from PIL import Image
+
+    planes = image.numpy()
+    return Image.merge("RGB", [Image.fromarray(planes[k]) for k in range(3)])
+
+
+def trace_of(picture: Image, settings: Mapping[str, Any]) -> Trace:
+    """Return what stays of an RGB picture."""
+    return Trace(pixel_hash(picture), *picture.size, thumbnail_of(picture), settings)
+
+
+def pixel_hash(picture: Image) -> str:
+    """Return 32 hex digits that are equal for equal pixels of equal size, whatever file they lie in.
+
+    The file's own bytes would change with every score that is written into its metadata.
+    """
+    digest = hashlib.blake2b(f"{picture.mode} {picture.size}".encode(), digest_size=16)
+    digest.update(picture.tobytes())
+    return digest.hexdigest()
+
+
+def thumbnail_of(picture: Image) -> bytes | None:
+    """Return a small WebP, or JPEG where Pillow lacks WebP; None when it cannot be made small enough."""
+    from PIL import Image, features
+
+    from ..ledger.entry import MAX_THUMBNAIL
+
+    small = picture.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=1.0)
+    options: dict[str, Any] = {"format": "WEBP", "method": 1} if features.check("webp") else {"format": "JPEG"}
+    for quality in QUALITIES:
+        buffer = io.BytesIO()
+        small.save(buffer, quality=quality, **options)
+        if buffer.tell() <= MAX_THUMBNAIL:
+            return buffer.getvalue()
+    return None
+
+
+def settings_of(info: PromptInfo | None) -> dict[str, Any]:
+    """Return the fields of an entry from a picture's metadata; what makes no sense there the ledger leaves out."""
+    if info is None:
+        return {}
+    return {
+        "negative": info.negative,
+        "model": info.model or "",
+        "sampler": info.sampler or "",
+        "seed": info.seed,
+        "steps": info.steps,
+        "cfg": info.cfg,
+    }
+
+
+def identity(info: ScorerInfo, score: float) -> dict[str, Any]:
+    """Return the part of a record that tells which scorer gave a score."""
+    return {
+        "value": score,
+        "scorer": info.id,
+        "version": info.version,
+        "preprocess": info.preprocess,
+        "dtype": info.dtype,
+        "checkpoint": info.checkpoint,
+    }
+
+
+def entry_of(prompt: str, record: Mapping[str, Any], trace: Trace, *, run: str, file: str) -> Entry:
+    """Return the entry of a picture: what `stamp.record` says about its score, and its trace."""
+    from ..ledger import Entry
+
+    return Entry(
+        prompt=prompt,
+        scorer=record["scorer"],
+        scorer_version=record["version"],
+        preprocess=record["preprocess"],
+        dtype=record["dtype"],
+        checkpoint=record["checkpoint"],
+        score=record["value"],
+        parts=dict(record.get("parts", {})),
+        width=trace.width,
+        height=trace.height,
+        image_hash=trace.image_hash,
+        thumbnail=trace.thumbnail,
+        file=file,
+        source="cli",
+        run=run,
+        **trace.settings,
+    )
