@@ -230,7 +230,7 @@ def test_without_pictures_there_is_a_table(stub_page: StubPage) -> None:
     ]  # fmt: skip
     rows.nth(2).click()
     assert stub_page.locator(".hps-chosen b").inner_text().startswith("#3")
-    assert stub_page.locator(".hps-large").is_hidden()
+    assert stub_page.locator(".hps-open-large").is_hidden()
 
 
 def test_warnings_are_shown(stub_page: StubPage) -> None:
@@ -242,7 +242,7 @@ def test_warnings_are_shown(stub_page: StubPage) -> None:
 def test_a_prompt_of_markup_stays_text(stub_page: StubPage) -> None:
     shown(stub_page, prompts=[HOSTILE])
     assert HOSTILE in stub_page.locator(".hps-status").inner_text()
-    stub_page.locator(".hps-large").click()
+    stub_page.locator(".hps-open-large").click()
     assert HOSTILE in stub_page.locator(".hps-facts").inner_text()
     assert stub_page.evaluate("() => window.hacked") is None
 

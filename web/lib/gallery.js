@@ -78,7 +78,7 @@ class Gallery {
       copy: button(t("gallery.copySeed", "Copy seed"), "copy", seed(copySeed)),
       send: button(t("gallery.sendSeed", "Seed to\u2026"), "send", send,
         t("gallery.sendSeedTip", "Write the seed into a node of this workflow, and hold it there")),
-      large: button(t("gallery.large", "Large"), "large", () => this.openLarge(),
+      large: button(t("gallery.large", "Large"), "open-large", () => this.openLarge(),
         t("gallery.largeTip", "See the images large, side by side with c")),
       blind: button(t("gallery.blind", "Compare blind"), "blind", () => compareBlind(this.entries(), this.prompt()),
         t("gallery.blindTip", "Choose the best without seeing scores")),

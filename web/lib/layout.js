@@ -23,12 +23,20 @@ export function arrange(box, n, aspect) {
   let best = fit(box, n, aspect, 1);
   for (let columns = 2; columns <= n; columns++) {
     const tried = fit(box, n, aspect, columns);
-    if (tried.width > best.width) best = tried;
+    if (worth(tried) > worth(best)) best = tried;
   }
   if (best.width >= LEAST) return best;
   const columns = Math.max(1, Math.min(n, Math.floor((box.width + GAP) / (LEAST + GAP))));
   const width = Math.floor((box.width - (columns - 1) * GAP) / columns);
   return { columns, width, height: Math.floor(width / aspect), caption: 0 };
+}
+
+/**
+ * Narrow pictures have no room for their score but below: a line there is worth some width.
+ * @param {{width: number, caption: number}} cell
+ */
+function worth({ width, caption }) {
+  return caption && width < NARROW ? 1.25 * width : width;
 }
 
 /** @param {{width: number, height: number}} box @param {number} n @param {number} aspect @param {number} columns */

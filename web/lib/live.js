@@ -24,6 +24,7 @@ export function startLive() {
   api.addEventListener("hps.notice", ({ detail }) => showNotice(detail));
   api.addEventListener("executed", ({ detail }) => keepResult(detail));
   api.addEventListener("execution_error", ({ detail }) => onError(detail));
+  api.addEventListener("execution_success", () => stopAll());
   api.addEventListener("execution_interrupted", () => stopAll(t("live.interrupted", "interrupted")));
   api.addEventListener("reconnected", () => loadSnapshot());
   if (api.clientId) loadSnapshot();
@@ -210,10 +211,10 @@ function shortened(text, most) {
   return text.length > most ? `${text.slice(0, most - 1)}\u2026` : text;
 }
 
-/** @param {string} words */
+/** @param {string} [words] why, if not as planned */
 function stopAll(words) {
+  const prefix = keyOf(workflowId(), "");
   for (const key of states.keys()) {
-    const prefix = keyOf(workflowId(), "");
     if (key.startsWith(prefix)) panelOf(nodeByExecutionId(key.slice(prefix.length)))?.stopped(words);
   }
 }

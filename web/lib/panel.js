@@ -230,13 +230,13 @@ class Panel {
     this.pager.hidden = true;
   }
 
-  /** The run ended without a result. @param {string} words */
-  stopped(words) {
+  /** The run ended without a result of this node. @param {string} [words] why */
+  stopped(words = "") {
     if (!this.live) return;
     this.live = false;
     this.element.classList.remove("hps-running");
     this.status.textContent = [this.status.textContent, words].filter(Boolean).join(" \u00b7 ");
-    this.said.say(words, true);
+    this.said.say(words || (this.chart?.summary ?? ""), true);
   }
 
   // --- words ---------------------------------------------------------------------------------------------------------
