@@ -11,6 +11,8 @@ NOW = 1_764_000_000.0
 PROMPTS = ("a red fox asleep in fresh snow", "portrait of an old sailor", "a tiny city on an island")
 Json = dict[str, Any]
 ROWS = "/hps/v1/ledger/rows"
+NEXT = "/hps/v1/picks/next"
+SEND = "/hps/v1/picks"
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\u202e"\'`${1}'
 
 
@@ -123,3 +125,30 @@ def opened(page: StubPage, rows: list[dict[str, Any]], *prompts: str, width: int
 
 def last(page: StubPage) -> dict[str, str]:
     return page.asked_for(ROWS)[-1].query
+
+
+# --- blind picks ------------------------------------------------------------------------------------------------------
+
+
+def pair(first: int, second: int, prompt: str = PROMPTS[0]) -> dict[str, Any]:
+    return {"v": 1, "pair": {"ids": [first, second], "prompt": prompt, "width": 64, "height": 64}}
+
+
+def picks_opened(page: StubPage, answer: Any = None, width: int = 300) -> None:
+    serve(page, [row(1), row(2)])
+    page.hps_route(NEXT, answer or pairs())
+    open_sidebar(page, width)
+    page.get_by_role("tab", name="Blind picks").click()
+    asking(page)
+
+
+def asking(page: StubPage) -> None:
+    page.locator(".hps-picks[data-state=asking]").wait_for()
+
+
+def revealed(page: StubPage) -> None:
+    page.locator(".hps-picks[data-state=revealed]").wait_for()
+
+
+def sent(page: StubPage) -> list[dict[str, Any]]:
+    return [asked.json for asked in page.asked_for(SEND, "POST")]

@@ -53,6 +53,10 @@ export class PickCard {
     /** @type {any[]} */
     this.choices = [];
     this.shownAt = 0;
+    this.away = false;
+    /** The time of an answer says nothing when the page was in the background meanwhile. */
+    this.hide = () => (this.away = true);
+    document.addEventListener("visibilitychange", this.hide);
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     this.ask = el("p", { class: "hps-ask" });
@@ -80,6 +84,7 @@ export class PickCard {
 
   destroy() {
     clearTimeout(this.timer);
+    document.removeEventListener("visibilitychange", this.hide);
     this.question = null;
   }
 
@@ -118,6 +123,7 @@ export class PickCard {
     this.place.replaceChildren(...this.choices);
     this.verdict.textContent = note;
     this.shownAt = performance.now();
+    this.away = document.hidden;
     this.#set("opening");
     this.timer = setTimeout(() => this.#set("asking"), GUARD);
   }
@@ -151,7 +157,7 @@ export class PickCard {
     if (this.state !== "asking" || !question) return;
     const chosen = place === undefined ? null : question.ids[place];
     if (chosen === undefined) return;
-    const seconds = Math.round((performance.now() - this.shownAt) / 100) / 10;
+    const seconds = this.away ? null : Math.round((performance.now() - this.shownAt) / 100) / 10;
     /** @type {Answer} */
     const answer = { shown: question.ids, chosen, outcome, kind: question.kind, seconds };
     this.#set("sending");
