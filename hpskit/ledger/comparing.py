@@ -53,9 +53,9 @@ def best_seeds(connection: sqlite3.Connection, query: Query, limit: int) -> list
     )
     best: dict[tuple[Any, ...], int] = {}
     for id, *key in connection.execute(text, [*before, *values]):
-        best.setdefault(tuple(key), id)
         if len(best) >= limit:
             break
+        best.setdefault(tuple(key), id)
     return list(best.values())
 
 

@@ -14,6 +14,7 @@ from ..errors import LedgerError
 from .opening import Damaged, connect, explain, identity, is_damage, set_aside
 
 T = TypeVar("T")
+_SURPRISES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 Begin = Literal["BEGIN", "BEGIN IMMEDIATE", ""]
 
 
@@ -43,6 +44,10 @@ class Handle:
                 return self._transaction(work, begin)
             except (sqlite3.Error, Damaged) as error:
                 self._recover(error)
+            except _SURPRISES as error:  # a wrong argument, or nonsense read from a damaged file
+                if self._is_sound():
+                    raise
+                self._recover(Damaged(error))
             try:
                 return self._transaction(work, begin)
             except sqlite3.Error as error:
@@ -62,6 +67,13 @@ class Handle:
         finally:
             if connection.in_transaction:
                 self._roll_back(connection)
+
+    def _is_sound(self) -> bool:
+        """Look for damage in the whole file: seconds for a large one, so only once something is wrong."""
+        try:
+            return bool(self._connected().execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+        except (sqlite3.DatabaseError, Damaged, *_SURPRISES):
+            return False
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         try:

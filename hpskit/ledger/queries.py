@@ -97,9 +97,9 @@ def where(query: Query) -> tuple[str, list[Value]]:
         part = pack(query.search.casefold())
         terms.append(("e.prompt IN (SELECT id FROM prompts WHERE hps_contains(text, ?))", part))
     if query.since is not None:
-        terms.append(("e.time >= ?", query.since))
+        terms.append(("e.time >= ?", _moment(query.since)))
     if query.until is not None:
-        terms.append(("e.time < ?", query.until))
+        terms.append(("e.time < ?", _moment(query.until)))
     return " AND ".join(["1", *(term for term, _ in terms)]), [value for _, value in terms]
 
 
@@ -107,6 +107,10 @@ def places(query: Query) -> tuple[str, list[Value]]:
     """Return the join that gives `PLACE` its groups, and its parameters; groups of other prompts are left out."""
     condition, values = where(Query(prompt_id=query.prompt_id, prompt=query.prompt))
     return _PLACES.format(f"WHERE {condition}" if values else ""), values
+
+
+def _moment(time: float) -> float:
+    return float(min(max(time, -1e300), 1e300))  # any whole number may come in
 
 
 def storable(number: int) -> bool:

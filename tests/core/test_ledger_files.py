@@ -158,6 +158,16 @@ def test_a_file_that_is_no_database_is_set_aside(
     assert kept.name in caplog.text
 
 
+def test_a_wrong_argument_is_no_damage(tmp_path: Path, sound: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    shutil.copyfile(sound, path)
+    with Ledger(path) as ledger:
+        with pytest.raises(AttributeError):
+            ledger.best_seeds(prompt=5)  # type: ignore[arg-type]
+        assert ledger.summary().rows == 50
+    assert not aside(tmp_path)
+
+
 def test_an_empty_file_is_a_new_ledger(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     path.touch()

@@ -88,6 +88,7 @@ FILTERS: dict[str, tuple[dict[str, Any], Any]] = {
     "quote": ({"search": "' OR 1 --"}, lambda r: False),
     "since": ({"since": 100.0}, lambda r: r.time >= 100),
     "until": ({"until": 100.0}, lambda r: r.time < 100),
+    "no time": ({"since": 10**400}, lambda r: False),
     "several": (
         {"model": "m2", "sampler": "euler", "scorer": "hps-v2.1", "search": "fox", "since": 20.0},
         lambda r: (r.model, r.sampler, r.scorer) == ("m2", "euler", "hps-v2.1") and "ox" in r.prompt and r.time >= 20,
