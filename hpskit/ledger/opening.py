@@ -212,7 +212,8 @@ def _mark(path: Path) -> Path:
 def _alone(path: Path) -> Iterator[None]:
     """Keep other processes from setting aside at the same time; the mark of one that died expires."""
     mark = _mark(path)
-    while not _made(mark):
+    deadline = time.monotonic() + MARK_SECONDS  # for drives whose clock is ahead
+    while not _made(mark) and time.monotonic() < deadline:
         time.sleep(0.02)
     try:
         yield
