@@ -237,7 +237,7 @@ def results(
     scores = table.scores.tolist()
     more = {"stopped": found.stopped, "reason": REASONS[found.stopped], "seconds": found.seconds}
     data = shown.pool(table, found.kept, run_id, **more)
-    ui = {"hps": [shown_at_end(origin.node or None, data)], "text": [text]}
+    ui = {"hps": [shown_at_end(origin.node, origin.graph, data)], "text": [text]}
     return io.NodeOutput(images, latents, seeds[0], noise, subset(table, found.kept), table, scores, seeds, text, ui=ui)
 
 

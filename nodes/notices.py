@@ -1,85 +1,17 @@
-"""What the nodes tell the browser: events of a running node, kept for a page that is loaded again, and notices."""
+"""What the nodes tell the browser: events of a running node, its result, and short messages."""
 
 from __future__ import annotations
 
 import logging
 import math
-import threading
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
+
+from .recall import MEMORY, signature
 
 log = logging.getLogger("hps")
 
 NOTICE = "hps.notice"
-LISTS = ("candidates", "points")
-"""Parts of events that carry on where the event before ended."""
-MOST_CLIENTS, MOST_NODES, MOST_ITEMS = 16, 128, 5000
-
-
-@dataclass
-class Shown:
-    """What the interface knows of one node."""
-
-    workflow: str = ""
-    """Id of the workflow that the node belongs to; empty for graphs without one."""
-    event: str | None = None
-    data: dict[str, Any] | None = None
-    """Newest event, its lists joined with those of the events before."""
-    hps: dict[str, Any] | None = None
-    """What the node gave at its end."""
-
-
-@dataclass
-class Memory:
-    """The last state of every node, by browser tab: a page that is loaded again would begin with empty nodes."""
-
-    clients: OrderedDict[str, OrderedDict[str, Shown]] = field(default_factory=OrderedDict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def event(self, client: str, workflow: str, name: str, data: dict[str, Any]) -> None:
-        """Keep an event of a node."""
-        with self.lock:
-            shown = self._shown(client, workflow, str(data.get("node")))
-            same = shown.event == name and shown.data is not None and shown.data.get("run") == data.get("run")
-            shown.data = _joined(shown.data or {}, data) if same else dict(data)
-            shown.event, shown.hps = name, None
-
-    def end(self, client: str, workflow: str, node: str, hps: dict[str, Any]) -> None:
-        """Keep what a node gave at its end."""
-        with self.lock:
-            self._shown(client, workflow, node).hps = hps
-
-    def of(self, client: str) -> dict[str, dict[str, Any]]:
-        """Return the states of a tab's nodes by execution id."""
-        with self.lock:
-            return {node: dict(vars(shown)) for node, shown in self.clients.get(client, {}).items()}
-
-    def _shown(self, client: str, workflow: str, node: str) -> Shown:
-        nodes = _touched(self.clients, client, OrderedDict, MOST_CLIENTS)
-        shown: Shown = _touched(nodes, node, Shown, MOST_NODES)
-        if shown.workflow != workflow:
-            shown = nodes[node] = Shown(workflow)
-        return shown
-
-
-def _touched(store: OrderedDict[str, Any], key: str, make: Any, most: int) -> Any:
-    """Return the entry, made when missing, as the newest; the oldest goes when there are too many."""
-    entry = store.setdefault(key, None) or make()
-    store[key] = entry
-    store.move_to_end(key)
-    while len(store) > most:
-        store.popitem(last=False)
-    return entry
-
-
-def _joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    lists = {name: [*before.get(name, []), *now[name]][-MOST_ITEMS:] for name in LISTS if name in now}
-    kept = {"image": before["image"]} if before.get("image") and not now.get("image") else {}
-    return {**now, **kept, **lists}
-
-
-MEMORY = Memory()
 
 
 def send_event(name: str, data: dict[str, Any]) -> None:
@@ -94,15 +26,28 @@ def send_event(name: str, data: dict[str, Any]) -> None:
         log.debug("The event %s was not sent", name, exc_info=True)
 
 
-def shown_at_end(node: str | None, hps: dict[str, Any]) -> dict[str, Any]:
+def shown_at_end(node: str | None, graph: Mapping[str, Any] | None, hps: dict[str, Any]) -> dict[str, Any]:
     """Keep what a node shows at its end, and return it as it goes out."""
     try:
         server = _server()
-        if node is not None and server.client_id is not None:
+        if node and graph:
+            MEMORY.keep(signature(graph, str(node)), hps)
+        if node and server.client_id is not None:
             MEMORY.end(server.client_id, _workflow_id(server), str(node), hps)
     except Exception:
         log.debug("The result of node %s was not kept", node, exc_info=True)
     return hps
+
+
+def graph_of(prompt_id: str) -> Mapping[str, Any] | None:
+    """Return the graph of a prompt that runs or has run, in API format; None when the host no longer knows it."""
+    queue = _server().prompt_queue
+    running = getattr(queue, "get_current_queue_volatile", queue.get_current_queue)()[0]
+    history = queue.get_history(prompt_id=prompt_id)
+    items = [item for item in running if item[1] == prompt_id]
+    items += [entry["prompt"] for entry in history.values()]
+    graph = items[0][2] if items else None
+    return graph if isinstance(graph, Mapping) else None
 
 
 def notice(severity: str, summary: str, detail: str) -> None:

@@ -251,7 +251,7 @@ def run(job: Sampling, plan: Plan, origin: Origin) -> io.NodeOutput:
     notes = (*begin.notes, *_notes(job), *outcome.notes)
     text = noise_report.report(outcome.found, plan, watch.main, table, notes)
     shown = noise_report.as_json(outcome.found, table, watch.main, recorder.run)
-    ui = {"hps": [shown_at_end(origin.node or None, shown)], "text": [text]}
+    ui = {"hps": [shown_at_end(origin.node, origin.graph, shown)], "text": [text]}
     return _output(job, plan, begin, outcome.found, watch.main, latents[BEST : BEST + 1], images, table, text, ui)
 
 

@@ -18,7 +18,8 @@ from aiohttp import web
 from ..hpskit.ledger import SORTS, Ledger, Pick, Query, Row
 from . import pictures, recording, settings
 from .guarded import Handler, Refused, guarded, json_body, one_of, seconds, whole
-from .notices import MEMORY, without_nan
+from .notices import graph_of, without_nan
+from .recall import MEMORY
 
 PREFIX = "/hps/v1"
 VERSION = 1
@@ -205,6 +206,14 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
     return _json({"nodes": MEMORY.of(request.query.get("client", ""))})
 
 
+async def shown(request: web.Request) -> web.StreamResponse:
+    """Answer with the results of a prompt's nodes, which the host does not repeat when they come from its cache."""
+    graph = graph_of(_text(request, "prompt") or "")
+    if graph is None:
+        raise Refused(404, "The server does not know this run, or no longer. Run the workflow again.")
+    return _json({"nodes": MEMORY.given(graph)})
+
+
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/ledger/rows", rows),
     ("GET", "/ledger/facets", facets),
@@ -218,6 +227,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/picks", add_pick),
     ("GET", "/picks/agreement", agreement),
     ("GET", "/snapshot", snapshot),
+    ("GET", "/shown", shown),
 )
 
 

@@ -34,7 +34,7 @@ class Select(io.ComfyNode):
             description="Keeps the best of a scored batch: images with their latents, masks and seeds, best first.",
             search_aliases=["filter images", "keep best", "top k", "pick best", "cull"],
             is_input_list=True,
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[HPS_SCORES.Input("score_table", tooltip="From HPS Score."), *_batches(), *_rules(), _pick()],
             outputs=[
                 io.Image.Output(display_name="images", is_output_list=True, tooltip="The kept images, best first."),
@@ -58,7 +58,8 @@ class Select(io.ComfyNode):
         chosen, by_hand = decided(table, (lists.get("pick") or [""])[0], options)
         parts = {name: lists.get(name) or [] for name in ("images", "latents", "masks", "seeds")}
         text = report(table, chosen)
-        data = shown_at_end(cls.hidden.unique_id, shown.pool(table, chosen.kept, picked=by_hand))
+        data = shown.pool(table, chosen.kept, picked=by_hand)
+        shown_at_end(cls.hidden.unique_id, cls.hidden.prompt, data)
         return io.NodeOutput(*split(table, chosen, **parts), text, ui={"hps": [data], "text": [text]})
 
 

@@ -283,6 +283,20 @@ def test_purge_wants_a_confirmation_and_obeys_the_time(filled: Server) -> None:
     assert len(rows(filled)) == 8
 
 
+def test_results_out_of_the_hosts_cache_can_be_asked_for(filled: Server) -> None:
+    workflow = json.loads((EXAMPLES / "best_of_8.json").read_text("utf-8"))
+    graph = {f"9{key}": node for key, node in to_api(workflow, filled.get("/object_info")).items()}
+    for node in graph.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list):
+                node["inputs"][name] = [f"9{value[0]}", value[1]]
+    prompt = filled.queue(graph)
+    assert filled.wait(prompt).status == "success"
+    nodes = filled.get(f"/hps/v1/shown?prompt={prompt}")["nodes"]
+    assert len(nodes["96"]["items"]) == 8, "the node's result is not known under its new id"
+    assert ask(filled, "GET", "/hps/v1/shown?prompt=nothing")[0] == 404 == ask(filled, "GET", "/hps/v1/shown")[0]
+
+
 def test_the_state_of_a_tab_is_for_that_tab(filled: Server) -> None:
     assert filled.get("/hps/v1/snapshot?client=tests")["nodes"]
     assert filled.get("/hps/v1/snapshot?client=")["nodes"] == {} == filled.get("/hps/v1/snapshot")["nodes"]

@@ -238,8 +238,8 @@ def check_the_ledger_lies_where_no_route_reaches() -> None:
 
 
 def check_state_is_kept_for_a_page_that_loads_again() -> None:
-    notices = pack("nodes.notices")
-    memory = notices.Memory()
+    recall = pack("nodes.recall")
+    memory = recall.Memory()
     memory.event("tab", "w", "hps.optimize", {"node": "5", "run": "a", "points": [1], "done": 0.1, "image": {"f": 1}})
     memory.event("tab", "w", "hps.optimize", {"node": "5", "run": "a", "points": [2, 3], "done": 0.5, "image": None})
     state = memory.of("tab")["5"]
@@ -250,9 +250,28 @@ def check_state_is_kept_for_a_page_that_loads_again() -> None:
     assert memory.of("tab")["5"]["hps"] == {"kind": "search"} and memory.of("other") == {}
     memory.event("tab", "other workflow", "hps.optimize", {"node": "5", "run": "b", "points": [7]})
     assert memory.of("tab")["5"]["data"]["points"] == [7] and memory.of("tab")["5"]["hps"] is None
-    for k in range(3 * notices.MOST_CLIENTS):
-        memory.event(f"tab {k}", "w", "hps.candidate", {"node": "1", "candidates": [0] * notices.MOST_ITEMS * 2})
-    assert len(memory.clients) == notices.MOST_CLIENTS
+    for k in range(3 * recall.MOST_CLIENTS):
+        memory.event(f"tab {k}", "w", "hps.candidate", {"node": "1", "candidates": [0] * recall.MOST_ITEMS * 2})
+    assert len(memory.clients) == recall.MOST_CLIENTS
     score([1.0, 2.0])
-    kept = notices.MEMORY.of(server.client_id)
+    kept = recall.MEMORY.of(server.client_id)
     assert any(state["hps"] and state["hps"]["kind"] == "pool" for state in kept.values())
+
+
+def check_results_are_known_by_their_inputs() -> None:
+    recall = pack("nodes.recall")
+
+    def graph(value: int, shift: int = 0) -> dict[str, Any]:
+        source, node = str(1 + shift), str(2 + shift)
+        made = {source: {"class_type": "Source", "inputs": {"x": value}}}
+        return made | {node: {"class_type": "HPS_Score", "inputs": {"images": [source, 0], "prompt": "a"}}}
+
+    same = recall.signature(graph(1), "2")
+    assert same == recall.signature(graph(1, 5), "7") != recall.signature(graph(2), "2") and same
+    memory = recall.Memory()
+    memory.keep(same, {"kind": "pool"})
+    assert memory.given(graph(1, 9)) == {"11": {"kind": "pool"}} and memory.given(graph(3)) == {}
+    deep = {str(k): {"class_type": "Step", "inputs": {"a": [str(k + 1), 0], "b": [str(k + 1), 0]}} for k in range(400)}
+    assert recall.signature(deep, "0")
+    circle = {"1": {"class_type": "A", "inputs": {"x": ["1", 0]}}}
+    assert recall.signature(circle, "1")
