@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from web_harness import StubPage
+from web_harness import Reply, StubPage
 from web_harness.samples import noise, point, pool, search
 
 LIB = "/extensions/hps-nodes/lib/"
@@ -170,6 +170,37 @@ def test_without_the_route_nothing_breaks(stub_page: StubPage) -> None:
     load_again(stub_page)
     stub_page.send("hps.candidate", search("1", [(0, 1.0)], 0, 1))
     assert cells(stub_page) == 1
+
+
+# --- out of the host's cache -----------------------------------------------------------------------------------------
+
+
+def test_results_out_of_the_cache_are_asked_for(stub_page: StubPage) -> None:
+    stub_page.hps_route("/hps/v1/shown", {"v": 1, "nodes": {"1": pool([1.0, 2.0]), "2": pool([1.0, 2.0, 3.0])}})
+    with_node(stub_page)
+    stub_page.add_node(id=2, type="HPS_Score", size=[400, 60])
+    stub_page.send("execution_cached", {"nodes": ["1", "3"], "prompt_id": "p&q"})
+    stub_page.locator(".hps-cell").first.wait_for()
+    assert cells(stub_page) == 2, "only what came out of the cache"
+    [asked] = stub_page.asked_for("/hps/v1/shown")
+    assert asked.query == {"prompt": "p&q"}
+
+
+def test_nothing_is_asked_when_no_panel_is_concerned(stub_page: StubPage) -> None:
+    with_node(stub_page)
+    for nodes in ([], ["3"], None):
+        stub_page.send("execution_cached", {"nodes": nodes, "prompt_id": "p"})
+    stub_page.send("execution_cached", {"nodes": ["1"]})
+    assert stub_page.asked_for("/hps/v1/shown") == []
+
+
+def test_a_server_that_forgot_is_no_error(stub_page: StubPage) -> None:
+    stub_page.hps_route("/hps/v1/shown", lambda asked: Reply({"error": "The server does not know this run."}, 404))
+    stub_page.allow("404")
+    with_node(stub_page)
+    with stub_page.expect_response("**/hps/v1/shown**"):
+        stub_page.send("execution_cached", {"nodes": ["1"], "prompt_id": "p"})
+    assert cells(stub_page) == 0 and stub_page.toasts == []
 
 
 # --- messages --------------------------------------------------------------------------------------------------------

@@ -133,3 +133,11 @@ def test_only_the_picture_that_is_shown_is_loaded(stub_page: StubPage) -> None:
     stub_page.locator(".hps-stage").wait_for()
     stub_page.wait_for_timeout(50)
     assert [name for name in asked if name.endswith(".jpg")] == ["2.jpg"]
+
+
+def test_copying_shows_on_the_button(stub_page: StubPage) -> None:
+    opened(stub_page)
+    stub_page.locator(".hps-viewer .hps-copy").click()
+    stub_page.get_by_role("button", name="Seed copied").wait_for()
+    assert stub_page.copied == ["102"]
+    stub_page.locator(".hps-viewer").get_by_role("button", name="Copy seed").wait_for()

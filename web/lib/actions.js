@@ -15,10 +15,12 @@ export function button(text, name, onClick, title = "") {
   return el("button", { class: `hps-button hps-${name}`, type: "button", text, title, on: { click: onClick } });
 }
 
-/** @param {string} seed */
+/** @param {string} seed @returns {Promise<boolean>} whether it is on the clipboard now */
 export async function copySeed(seed) {
-  if (await copyText(seed)) toast("success", t("seed.copied", "Seed copied"), seed, 2500);
+  const done = await copyText(seed);
+  if (done) toast("success", t("seed.copied", "Seed copied"), seed, 2500);
   else toast("warn", t("seed.notCopied", "The browser does not let pages copy. Copy it by hand:"), seed, 15000);
+  return done;
 }
 
 /**

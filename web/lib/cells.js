@@ -17,13 +17,12 @@ export function createCell(onLoad) {
   image.addEventListener("error", () => image.classList.add("hps-missing"));
   const parts = {
     image,
-    frame: el("span", { class: "hps-frame" }, image),
     badge: el("span", { class: "hps-badge" }),
     mark: el("span", { class: "hps-mark" }),
     caption: el("span", { class: "hps-caption" }),
   };
   const element = el("div", { class: "hps-cell", role: "option", tabIndex: -1, dataset: { index: "" } });
-  element.append(parts.frame, parts.badge, parts.mark, parts.caption);
+  element.append(el("span", { class: "hps-frame" }, image, parts.badge, parts.mark), parts.caption);
   return Object.assign(element, { hpsParts: parts });
 }
 

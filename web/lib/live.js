@@ -24,6 +24,7 @@ export function startLive() {
   api.addEventListener("hps.notice", ({ detail }) => showNotice(detail));
   api.addEventListener("executed", ({ detail }) => keepResult(detail));
   api.addEventListener("execution_error", ({ detail }) => onError(detail));
+  api.addEventListener("execution_cached", ({ detail }) => askCached(detail));
   api.addEventListener("execution_success", () => stopAll());
   api.addEventListener("execution_interrupted", () => stopAll(t("live.interrupted", "interrupted")));
   api.addEventListener("reconnected", () => loadSnapshot());
@@ -106,6 +107,37 @@ function keepResult(detail) {
   if (hps.length && panelOf(nodeByExecutionId(id))) remember(keyOf(workflowId(), id), { event: null, data: null, hps });
 }
 
+/**
+ * Nodes whose result came out of the host's cache: the host tells again only of some of them, so the rest is asked for.
+ * @param {any} detail
+ */
+async function askCached(detail) {
+  const ids = list(detail?.nodes).map(String).filter((id) => panelOf(nodeByExecutionId(id)));
+  if (!ids.length || !detail.prompt_id) return;
+  const nodes = await ask(`/hps/v1/shown?prompt=${encodeURIComponent(detail.prompt_id)}`);
+  for (const [id, data] of Object.entries(nodes)) {
+    if (!ids.includes(id) || !data) continue;
+    const hps = [data].flat();
+    remember(keyOf(workflowId(), id), { event: null, data: null, hps });
+    panelOf(nodeByExecutionId(id))?.showResults(hps);
+  }
+}
+
+/**
+ * Ask the server for what nodes show; what it cannot say is left out, for the graph works without.
+ * @param {string} route
+ * @returns {Promise<Record<string, any>>} by execution id
+ */
+async function ask(route) {
+  try {
+    const answer = await api.fetchApi(route);
+    return (answer.ok && (await answer.json()).nodes) || {};
+  } catch (error) {
+    console.warn("HPS: the state of the nodes could not be asked for", error);
+    return {};
+  }
+}
+
 /** @param {string} workflow @param {string | number} node */
 function keyOf(workflow, node) {
   return `${workflow} ${node}`;
@@ -127,15 +159,8 @@ function remember(key, state) {
 export async function loadSnapshot() {
   const client = clientId();
   if (!client) return;
-  try {
-    const answer = await api.fetchApi(`/hps/v1/snapshot?client=${encodeURIComponent(client)}`);
-    if (!answer.ok) return;
-    const { nodes } = await answer.json();
-    for (const [id, shown] of Object.entries(nodes ?? {})) adopt(id, shown);
-  } catch (error) {
-    console.warn("HPS: the state of the nodes could not be asked for", error);
-    return;
-  }
+  const nodes = await ask(`/hps/v1/snapshot?client=${encodeURIComponent(client)}`);
+  for (const [id, shown] of Object.entries(nodes)) adopt(id, shown);
   restore();
 }
 

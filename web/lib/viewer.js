@@ -41,7 +41,7 @@ class Viewer {
         t("viewer.next", "The next lower image (right arrow)")),
       both: button(t("viewer.both", "Side by side (c)"), "both", () => this.toggleBoth(),
         t("viewer.bothTip", "The best and this one next to each other")),
-      copy: button(t("gallery.copySeed", "Copy seed"), "copy", () => copySeed(this.cell().seed ?? "")),
+      copy: button(t("gallery.copySeed", "Copy seed"), "copy", () => this.copy()),
       close: button(t("viewer.close", "Close (Esc)"), "close", () => this.close()),
     };
   }
@@ -121,6 +121,13 @@ class Viewer {
     if (!cell) return;
     this.index = cell.index;
     this.render();
+  }
+
+  /** The host's message may lie behind this view: the button itself tells, too. */
+  async copy() {
+    if (!(await copySeed(this.cell().seed ?? ""))) return;
+    this.buttons.copy.textContent = t("seed.copied", "Seed copied");
+    window.setTimeout(() => (this.buttons.copy.textContent = t("gallery.copySeed", "Copy seed")), 1500);
   }
 
   toggleBoth() {
