@@ -173,7 +173,7 @@ async def add_pick(request: web.Request) -> web.StreamResponse:
         return ledger.add_pick(pick), known
 
     number, known = await _ask(write)
-    names = ("id", "score", "seed", "sampler", "model")
+    names = ("id", "score", "seed", "sampler", "model", "fingerprint")
     return _json({"id": number, "reveal": [{name: row.as_json()[name] for name in names} for row in known]})
 
 

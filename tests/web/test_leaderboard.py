@@ -39,7 +39,7 @@ def test_the_latest_prompt_by_score(stub_page: StubPage) -> None:
     assert stub_page.locator(".hps-notice").is_hidden()
 
 
-@pytest.mark.parametrize(("width", "columns"), [(300, 4), (600, 6), (800, 7)])
+@pytest.mark.parametrize(("width", "columns"), [(240, 3), (300, 4), (600, 6), (800, 7)])
 def test_columns_follow_the_width(stub_page: StubPage, width: int, columns: int) -> None:
     opened(stub_page, [row(1), row(2)], width=width)
     assert stub_page.locator("thead th").count() == columns

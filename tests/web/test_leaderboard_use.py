@@ -82,6 +82,18 @@ def test_a_tab_that_the_host_took_away_silently_stops(stub_page: StubPage) -> No
     assert len(stub_page.asked) == asked
 
 
+def test_another_packs_tab_in_the_same_place(stub_page: StubPage) -> None:
+    opened(stub_page, [row(1)])
+    stub_page.evaluate("() => document.querySelector('.sidebar-content-container').append('another pack')")
+    stub_page.locator(".hps-sidebar").wait_for(state="detached")
+    assert stub_page.locator(".sidebar-content-container").inner_text() == "another pack"
+    stub_page.evaluate(
+        "() => app.extensionManager.openTab.render(document.querySelector('.sidebar-content-container'))"
+    )
+    stub_page.locator("tbody tr").wait_for()
+    assert stub_page.locator(".hps-sidebar").count() == 1
+
+
 # --- doing -----------------------------------------------------------------------------------------------------------
 
 

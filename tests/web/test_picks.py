@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from web._ledger import (
     NEXT,
@@ -16,7 +18,7 @@ from web._ledger import (
     sent,
     serve,
 )
-from web_harness import Reply, StubPage
+from web_harness import Asked, Reply, StubPage
 
 # --- one answer ------------------------------------------------------------------------------------------------------
 
@@ -34,6 +36,20 @@ def test_a_click_answers_and_then_the_scorer_speaks(stub_page: StubPage) -> None
     results = stub_page.locator(".hps-result").all_inner_texts()
     assert "70.000" in results[0] and "seed 9700" in results[0] and "the scorer's" in results[0]
     assert "your pick" in results[1]
+
+
+def test_scores_of_two_scorers_are_not_compared(stub_page: StubPage) -> None:
+    def other(asked: Asked) -> dict[str, Any]:
+        answer = reveal(asked)
+        answer["reveal"][0]["fingerprint"] = "another"
+        return answer
+
+    picks_opened(stub_page, pair(700, 300))
+    stub_page.hps_route(SEND, other)
+    stub_page.locator(".hps-choice[data-side='2']").click()
+    revealed(stub_page)
+    assert "scores do not compare" in stub_page.locator(".hps-verdict").inner_text()
+    assert stub_page.locator(".hps-theirs").count() == 0
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,10 @@ export async function openWorkflow(row) {
 function askFirst() {
   return confirmed(
     t("board.workflowTitle", "Open the workflow of this picture?"),
-    t("board.workflowAsk", "The workflow that is open has unsaved changes. This one opens beside it, in a tab of its own; save first if you are not sure."),
+    t(
+      "board.workflowAsk",
+      "The workflow that is open has unsaved changes. This one opens beside it, in a tab of its own; save first if you are not sure.",
+    ),
   );
 }
 
@@ -64,12 +67,19 @@ class LargeView {
     this.image = el("img", { class: "hps-large-picture", draggable: false });
     this.image.addEventListener("error", () => this.#failed());
     this.image.addEventListener("load", () => this.card.element.classList.remove("hps-broken"));
-    this.lost = el("p", { class: "hps-remark hps-lost", text: t("large.lost", "The picture is gone: it was not saved, or its file was moved.") });
+    this.lost = el("p", {
+      class: "hps-remark hps-lost",
+      text: t("large.lost", "The picture is gone: it was not saved, or its file was moved."),
+    });
     this.facts = el("dl", { class: "hps-large-facts" });
     this.before = button("\u2039", t("large.before", "Row above (left arrow)"), () => this.#step(-1));
     this.after = button("\u203a", t("large.after", "Row below (right arrow)"), () => this.#step(1));
     this.seed = button(t("gallery.copySeed", "Copy seed"), "", () => copySeed(this.rows[this.at].seed ?? ""));
-    this.workflow = button(t("board.workflow", "Workflow"), t("board.workflowTip", "Open the workflow that made this picture"), () => openWorkflow(this.rows[this.at]));
+    this.workflow = button(
+      t("board.workflow", "Workflow"),
+      t("board.workflowTip", "Open the workflow that made this picture"),
+      () => openWorkflow(this.rows[this.at]),
+    );
     const bar = el("div", { class: "hps-buttons" }, this.before, this.after, this.seed, this.workflow);
     this.card.body.append(this.image, this.lost, bar, this.facts);
     this.card.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#key(event));
@@ -78,7 +88,10 @@ class LargeView {
   /** @param {Row[]} rows @param {Row} row */
   show(rows, row) {
     this.rows = rows;
-    this.at = Math.max(0, rows.findIndex(({ id }) => id === row.id));
+    this.at = Math.max(
+      0,
+      rows.findIndex(({ id }) => id === row.id),
+    );
     this.#draw();
     this.card.centre();
   }
@@ -87,7 +100,12 @@ class LargeView {
     const row = this.rows[this.at];
     const [width, height] = [row.width || 512, row.height || 512];
     this.small = false;
-    Object.assign(this.image, { width, height, src: imageUrl(row.id, "full"), alt: t("large.alt", "Picture of row {id}", { id: row.id }) });
+    Object.assign(this.image, {
+      width,
+      height,
+      src: imageUrl(row.id, "full"),
+      alt: t("large.alt", "Picture of row {id}", { id: row.id }),
+    });
     this.image.style.aspectRatio = `${width} / ${height}`;
     this.before.disabled = this.at === 0;
     this.after.disabled = this.at === this.rows.length - 1;

@@ -60,10 +60,20 @@ export class CompareFold {
   /** @param {Setting[]} settings */
   #show(settings) {
     if (settings.length === 0) {
-      this.place.replaceChildren(el("p", { class: "hps-remark", text: t("compare.none", "Nothing to compare yet: it takes pictures of one prompt made in two ways.") }));
+      this.place.replaceChildren(
+        el("p", {
+          class: "hps-remark",
+          text: t("compare.none", "Nothing to compare yet: it takes pictures of one prompt made in two ways."),
+        }),
+      );
       return;
     }
-    const heads = [this.kind.selectedOptions[0]?.text ?? "", t("compare.gain", "Gain"), t("compare.wins", "Wins"), t("compare.n", "Pictures")];
+    const heads = [
+      this.kind.selectedOptions[0]?.text ?? "",
+      t("compare.gain", "Gain"),
+      t("compare.wins", "Wins"),
+      t("compare.n", "Pictures"),
+    ];
     const head = el("tr", {}, ...heads.map((text) => el("th", { scope: "col", text })));
     const body = el("tbody", {}, ...settings.map(line));
     const note = t(
@@ -87,7 +97,10 @@ function line({ value, n, groups, gain, sd, wins, pairs }) {
     {},
     el("th", { scope: "row", text: name, title: name }),
     el("td", { class: "hps-number", text: typeof gain === "number" ? signed(gain, 2) : "\u2013", title: spread }),
-    el("td", { class: "hps-number", text: pairs ? t("compare.winsOf", "{wins} of {pairs}", { wins, pairs }) : "\u2013" }),
+    el("td", {
+      class: "hps-number",
+      text: pairs ? t("compare.winsOf", "{wins} of {pairs}", { wins, pairs }) : "\u2013",
+    }),
     el("td", { class: "hps-number", text: number(n), title: prompts }),
   );
 }

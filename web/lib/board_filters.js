@@ -21,7 +21,7 @@ const LONGEST = 90;
 /** @returns {Wish} */
 export const firstWish = () => ({
   prompt: LATEST, search: "", model: "", sampler: "", scorer: "", sort: "", order: "desc",
-}); // prettier-ignore
+});
 
 /**
  * @param {Wish} wish
@@ -57,14 +57,19 @@ export class FilterBar {
 
   /** @param {Facets} facets values to choose from */
   setFacets({ prompts, models, samplers, scorers }) {
-    const latest = prompts[0] ? t("filter.latestOf", "Latest: {prompt}", { prompt: oneLine(prompts[0].value, LONGEST) }) : "";
+    const latest = prompts[0]
+      ? t("filter.latestOf", "Latest: {prompt}", { prompt: oneLine(prompts[0].value, LONGEST) })
+      : "";
     options(this.prompt, this.wish.prompt, [
       [LATEST, latest || t("filter.latest", "Latest prompt")],
       ["", t("filter.allPrompts", "All prompts")],
       ...prompts.map((facet) => /** @type {[string, string]} */ ([String(facet.id), asOption(facet)[1]])),
     ]);
     options(this.model, this.wish.model, [["", t("filter.allModels", "All models")], ...models.map(asOption)]);
-    options(this.sampler, this.wish.sampler, [["", t("filter.allSamplers", "All samplers")], ...samplers.map(asOption)]);
+    options(this.sampler, this.wish.sampler, [
+      ["", t("filter.allSamplers", "All samplers")],
+      ...samplers.map(asOption),
+    ]);
     options(this.scorer, this.wish.scorer, [["", t("filter.allScorers", "All scorers")], ...scorers.map(asOption)]);
     this.#tell();
   }
@@ -105,13 +110,24 @@ export class FilterBar {
         el("div", { class: "hps-sort" }, labelled(t("filter.sort", "Sort by"), this.sort), this.order),
       ),
     );
-    const top = el("div", { class: "hps-filter-top" }, labelled(t("filter.prompt", "Prompt"), this.prompt), this.search);
+    const top = el(
+      "div",
+      { class: "hps-filter-top" },
+      labelled(t("filter.prompt", "Prompt"), this.prompt),
+      this.search,
+    );
     return el("div", { class: "hps-filters", role: "search", "aria-label": t("filter.region", "Filters") }, top, more);
   }
 
   #searchBox() {
     const label = t("filter.search", "Search in prompts");
-    const box = el("input", { type: "search", class: "hps-input", placeholder: label, "aria-label": label, maxLength: 500 });
+    const box = el("input", {
+      type: "search",
+      class: "hps-input",
+      placeholder: label,
+      "aria-label": label,
+      maxLength: 500,
+    });
     box.value = this.wish.search;
     box.addEventListener("input", () => {
       clearTimeout(this.timer);
@@ -172,7 +188,7 @@ const labelled = (text, box) => el("label", { class: "hps-field" }, el("span", {
  * @param {string} chosen
  * @param {[string, string][]} offered
  */
-function options(box, chosen, offered) {
+export function options(box, chosen, offered) {
   const all = offered.some(([value]) => value === chosen) || chosen === "" ? offered : [...offered, pair(chosen)];
   const drawn = JSON.stringify(all);
   if (box.drawn !== drawn) {

@@ -9,7 +9,11 @@ import { t } from "./host.js";
 /** @typedef {"workflow" | "seed" | "large"} Action what can be done with a row */
 /** @typedef {{sort: string, order: "asc" | "desc", prompts: boolean, scorers: boolean}} Look prompts, scorers: whether
  * the list holds several of them */
-/** @typedef {{title: () => string, sort?: string, number?: boolean, cell: (row: Row, look: Look) => Node[]}} Column */
+/**
+ * as: the column whose width and look it takes, when not its own
+ * @typedef {{title: () => string, sort?: string, number?: boolean, as?: string,
+ *   cell: (row: Row, look: Look) => Node[]}} Column
+ */
 
 /** @returns {[string, string][]} every key the server sorts by, with its name */
 export const sortNames = () => [
@@ -66,15 +70,30 @@ function score(row, { scorers }) {
 }
 
 /** @param {Row} row */
+function standingTip(row) {
+  if (row.standing === null) {
+    return t("board.alone", "It takes two pictures of one prompt, scored alike, to tell how this one stands");
+  }
+  const { n } = row.group;
+  return t("board.standingTip", "Distance from the mean of the {n} pictures of its prompt, in standard deviations", {
+    n,
+  });
+}
+
+/** @param {Row} row */
+const ofGroup = (row) => t("board.of", "of {n}", { n: row.group.n });
+
+/** @param {Row} row */
 function standing(row) {
   const value = el("span", { class: "hps-value", text: standingText(row.standing) });
-  const title =
-    row.standing === null
-      ? t("board.alone", "It takes two pictures of one prompt, scored alike, to tell how this one stands")
-      : t("board.standingTip", "Distance from the mean of the {n} pictures of its prompt, in standard deviations", {
-          n: row.group.n,
-        });
-  return [value, small(t("board.of", "of {n}", { n: row.group.n }), title)];
+  return [value, small(ofGroup(row), standingTip(row))];
+}
+
+/** Score, standing and time in one narrow cell. @param {Row} row @param {Look} look */
+function stacked(row, look) {
+  const line = el("span", { class: "hps-standing", text: `${standingText(row.standing)} ${ofGroup(row)}` });
+  line.title = standingTip(row);
+  return [...score(row, look), line, time(row)];
 }
 
 /** @param {Row} row */
@@ -97,10 +116,17 @@ const time = (row) => small(ago(row.time), when(row.time));
 
 /** @param {Row} row @param {Look} look */
 function details(row, look) {
-  const rest = settingsText({ ...row, sampler: "" });
-  const lines = [el("span", { text: row.sampler || rest, title: settingsTip(row) }), row.sampler ? small(rest, settingsTip(row)) : null];
-  return [seed(row), ...lines.filter((line) => line !== null), model(row), ...prompt(row, look)];
+  const rest = el("span", { class: "hps-small hps-wrap", text: settingsText({ ...row, sampler: "" }) });
+  const lines = row.sampler ? [el("span", { text: row.sampler }), rest] : [rest];
+  for (const line of lines) line.title = settingsTip(row);
+  return [seed(row), ...lines, model(row), ...prompt(row, look)];
 }
+
+/** @param {Row} row @param {Look} look */
+const dated = (row, look) => [...score(row, look), time(row)];
+
+/** @param {Row} row @param {Look} look */
+const setup = (row, look) => [settings(row), model(row), ...prompt(row, look)];
 
 /** @type {Record<string, Column>} */
 const COLUMNS = {
@@ -108,11 +134,16 @@ const COLUMNS = {
   score: { title: () => sortName("score"), sort: "score", number: true, cell: score },
   standing: { title: () => sortName("standing"), sort: "standing", number: true, cell: standing },
   tall: { title: () => t("board.picture", "Picture"), cell: (row) => [picture(row), workflow(row)] },
-  dated: { title: () => sortName("score"), sort: "score", number: true, cell: (row, look) => [...score(row, look), time(row)] },
+  dated: { title: () => sortName("score"), sort: "score", number: true, cell: dated },
+  stacked: { title: () => sortName("score"), sort: "score", number: true, as: "dated", cell: stacked },
   details: { title: () => t("board.made", "Made with"), cell: details },
   seed: { title: () => sortName("seed"), sort: "seed", cell: (row) => [seed(row), workflow(row)] },
-  settings: { title: () => sortName("sampler"), sort: "sampler", cell: (row, look) => [settings(row), ...prompt(row, look)] },
-  setup: { title: () => sortName("sampler"), sort: "sampler", cell: (row, look) => [settings(row), model(row), ...prompt(row, look)] },
+  settings: {
+    title: () => sortName("sampler"),
+    sort: "sampler",
+    cell: (row, look) => [settings(row), ...prompt(row, look)],
+  },
+  setup: { title: () => sortName("sampler"), sort: "sampler", cell: setup },
   model: { title: () => sortName("model"), sort: "model", cell: (row) => [model(row)] },
   time: { title: () => sortName("time"), sort: "time", cell: (row) => [time(row)] },
 };
@@ -121,11 +152,12 @@ const COLUMNS = {
 const LAYOUTS = [
   [760, ["picture", "score", "standing", "seed", "settings", "model", "time"]],
   [460, ["picture", "score", "standing", "seed", "setup", "time"]],
-  [0, ["tall", "dated", "standing", "details"]],
+  [285, ["tall", "dated", "standing", "details"]],
+  [0, ["tall", "stacked", "details"]],
 ];
 
 /** @param {number} width @returns {string[]} */
-const columnsFor = (width) => LAYOUTS.find(([least]) => width >= least)?.[1] ?? LAYOUTS[2][1];
+const columnsFor = (width) => LAYOUTS.find(([least]) => width >= least)?.[1] ?? LAYOUTS[0][1];
 
 // --- the table -------------------------------------------------------------------------------------------------------
 
@@ -184,14 +216,15 @@ export class BoardTable {
   }
 
   #drawHead() {
-    const focused = this.head.contains(document.activeElement) && /** @type {any} */ (document.activeElement).dataset.sort;
+    const active = /** @type {any} */ (document.activeElement);
+    const focused = this.head.contains(active) && active.dataset.sort;
     this.head.replaceChildren(...this.columns.map((name) => this.#header(name, COLUMNS[name])));
     if (focused) this.head.querySelector(`[data-sort="${focused}"]`)?.focus({ preventScroll: true });
   }
 
   /** @param {string} name @param {Column} column */
-  #header(name, { title, sort }) {
-    const cell = el("th", { scope: "col", class: `hps-col-${name}` });
+  #header(name, { title, sort, as = name }) {
+    const cell = el("th", { scope: "col", class: `hps-col-${as}` });
     if (!sort) return filled(cell, [el("span", { text: title() })]);
     const active = this.look.sort === sort;
     cell.setAttribute("aria-sort", active ? (this.look.order === "asc" ? "ascending" : "descending") : "none");
@@ -205,22 +238,26 @@ export class BoardTable {
     const drawn = JSON.stringify([rest, ago(row.time), this.columns, this.look.prompts, this.look.scorers]);
     const stood = JSON.stringify([standing, group]);
     const known = this.drawn.get(row.id);
-    const tr = known?.tr ?? el("tr", { tabIndex: -1, "aria-keyshortcuts": "Enter C O", dataset: { id: String(row.id) } });
+    const tr = known?.tr ?? newRow(row.id);
     if (known?.drawn !== drawn) {
       tr.replaceChildren(...this.columns.map((name) => this.#cell(name, COLUMNS[name], row)));
     } else if (known.stood !== stood) {
-      tr.querySelector(".hps-col-standing").replaceWith(this.#cell("standing", COLUMNS.standing, row));
+      const name = this.columns.includes("standing") ? "standing" : "stacked";
+      tr.children[this.columns.indexOf(name)].replaceWith(this.#cell(name, COLUMNS[name], row));
     }
     return { tr, drawn, stood };
   }
 
   /** @param {string} name @param {Column} column @param {Row} row */
-  #cell(name, { cell, number }, row) {
-    const box = el("td", { class: `hps-col-${name}${number ? " hps-number" : ""}` });
+  #cell(name, { cell, number, as = name }, row) {
+    const box = el("td", { class: `hps-col-${as}${number ? " hps-number" : ""}` });
     return filled(box, cell(row, this.look));
   }
 
-  /** Put the rows in order and move only those that are not in place: moving one would take its focus. @param {any[]} wanted */
+  /**
+   * Put the rows in order and move only those that are not in place: moving one would take its focus.
+   * @param {any[]} wanted
+   */
   #place(wanted) {
     const keep = new Set(wanted);
     for (const tr of [...this.body.children]) if (!keep.has(tr)) tr.remove();
@@ -290,6 +327,9 @@ export class BoardTable {
     if (to !== undefined || act) event.preventDefault();
   }
 }
+
+/** @param {number} id */
+const newRow = (id) => el("tr", { tabIndex: -1, "aria-keyshortcuts": "Enter C O", dataset: { id: String(id) } });
 
 /** @param {any} element @param {Node[]} children */
 function filled(element, children) {

@@ -29,7 +29,11 @@ export class LedgerFold {
     this.size = el("span", { class: "hps-small" });
     this.age = el("select", { class: "hps-input", "aria-label": t("ledger.which", "Which rows to delete") });
     this.age.append(...ages().map(([value, text]) => el("option", { value, text })));
-    this.button = el("button", { type: "button", class: "hps-button hps-danger", text: t("ledger.delete", "Delete\u2026") });
+    this.button = el("button", {
+      type: "button",
+      class: "hps-button hps-danger",
+      text: t("ledger.delete", "Delete\u2026"),
+    });
     this.button.addEventListener("click", () => this.#purge());
     const scope = t("ledger.exportTip", "All rows that the filters leave, also those not loaded here");
     this.element = el(

@@ -192,7 +192,10 @@ const goneText = () =>
   t("error.gone", "The server does not answer. See whether ComfyUI still runs, then press Refresh.");
 const slowText = () => t("error.slow", "The server took too long to answer. It may be busy: press Refresh in a while.");
 const answerText = () =>
-  t("error.answer", "The server's answer cannot be read. Restart ComfyUI and reload this page, so that both are of one version.");
+  t(
+    "error.answer",
+    "The server's answer cannot be read. Restart ComfyUI and reload this page, so that both are of one version.",
+  );
 
 /**
  * @param {number} status
@@ -206,14 +209,38 @@ function refused(status, reason) {
 /** @param {number} status @returns {[Trouble, string]} */
 function trouble(status) {
   if (status === 401 || status === 403) {
-    return ["refused", t("error.refused", "The server refuses this. Open ComfyUI at the address it prints when it starts, and see whether the ledger is allowed there.")];
+    return [
+      "refused",
+      t(
+        "error.refused",
+        "The server refuses this. Open ComfyUI at the address it prints when it starts, and see whether the ledger is allowed there.",
+      ),
+    ];
   }
   if (status === 404) {
-    return ["missing", t("error.missing", "The server has no such thing. It may have been deleted: press Refresh. If that does not help, restart ComfyUI.")];
+    return [
+      "missing",
+      t(
+        "error.missing",
+        "The server has no such thing. It may have been deleted: press Refresh. If that does not help, restart ComfyUI.",
+      ),
+    ];
   }
   if (status === 413) return ["large", t("error.large", "This is more than the server takes at once. Choose fewer.")];
   if (status >= 500) {
-    return ["server", t("error.server", "The server failed (status {status}). Its log says why; press Refresh when it is mended.", { status })];
+    return [
+      "server",
+      t("error.server", "The server failed (status {status}). Its log says why; press Refresh when it is mended.", {
+        status,
+      }),
+    ];
   }
-  return ["request", t("error.request", "The server did not understand the request (status {status}). Restart ComfyUI and reload this page, so that both are of one version.", { status })];
+  return [
+    "request",
+    t(
+      "error.request",
+      "The server did not understand the request (status {status}). Restart ComfyUI and reload this page, so that both are of one version.",
+      { status },
+    ),
+  ];
 }

@@ -39,7 +39,12 @@ export class Floating {
     close.setAttribute("aria-label", close.title);
     close.addEventListener("click", () => this.close());
     const head = el("header", { class: "hps-float-head" }, this.handle, close);
-    this.element = el("section", { class: `hps-root hps-side hps-float ${name}`, role: "dialog", "aria-label": title, tabIndex: -1 });
+    this.element = el("section", {
+      class: `hps-root hps-side hps-float ${name}`,
+      role: "dialog",
+      "aria-label": title,
+      tabIndex: -1,
+    });
     this.element.append(head, this.body);
     this.#listen();
     this.resized = () => this.#moveTo(this.left, this.top);
@@ -96,13 +101,16 @@ export class Floating {
     const move = (/** @type {PointerEvent} */ to) => this.#moveTo(to.clientX - x, to.clientY - y);
     this.handle.setPointerCapture(event.pointerId);
     this.handle.addEventListener("pointermove", move);
-    this.handle.addEventListener("lostpointercapture", () => this.handle.removeEventListener("pointermove", move), { once: true });
+    this.handle.addEventListener("lostpointercapture", () => this.handle.removeEventListener("pointermove", move), {
+      once: true,
+    });
   }
 
   /** Move the card, always so that its head can be reached. @param {number} left @param {number} top */
   #moveTo(left, top) {
     const { width, height } = this.element.getBoundingClientRect();
-    const within = (/** @type {number} */ at, /** @type {number} */ room) => Math.max(MARGIN, Math.min(at, room - MARGIN));
+    const within = (/** @type {number} */ at, /** @type {number} */ room) =>
+      Math.max(MARGIN, Math.min(at, room - MARGIN));
     this.left = within(left, window.innerWidth - width);
     this.top = within(top, window.innerHeight - Math.min(height, 120));
     this.element.style.left = `${Math.round(this.left)}px`;

@@ -5,7 +5,7 @@ import { locale, setting, t } from "./host.js";
 const NONE = "\u2013";
 const UNITS = /** @type {[Intl.RelativeTimeFormatUnit, number][]} */ ([
   ["year", 31_557_600], ["month", 2_629_800], ["week", 604_800], ["day", 86_400], ["hour", 3600], ["minute", 60],
-]); // prettier-ignore
+]);
 
 /** @param {() => string} write @param {string} otherwise when the host's locale is not one that the browser knows */
 function inLocale(write, otherwise) {

@@ -42,9 +42,15 @@ export class Leaderboard {
     /** @type {AbortController | null} */
     this.request = null;
     this.filters = new FilterBar(wish, () => this.#restart());
-    this.table = new BoardTable((sort) => this.#sortBy(sort), (action, row) => this.#act(action, row));
+    this.table = new BoardTable(
+      (sort) => this.#sortBy(sort),
+      (action, row) => this.#act(action, row),
+    );
     this.compare = new CompareFold(() => this.#filters());
-    this.ledger = new LedgerFold(() => this.#filters() ?? {}, () => this.refresh());
+    this.ledger = new LedgerFold(
+      () => this.#filters() ?? {},
+      () => this.refresh(),
+    );
     this.notice = el("div", { class: "hps-notice", role: "status", hidden: true });
     this.more = button(t("board.more", "Show more"), () => this.#more());
     this.copy = button(t("board.copySeeds", "Copy the seeds shown"), () => this.#copySeeds());
@@ -192,7 +198,10 @@ export class Leaderboard {
 
   #tell() {
     const { rows, total } = this;
-    this.count.textContent = t("board.count", "{shown} of {total}", { shown: number(rows.length), total: number(total) });
+    this.count.textContent = t("board.count", "{shown} of {total}", {
+      shown: number(rows.length),
+      total: number(total),
+    });
     this.more.hidden = rows.length >= Math.min(total, MOST);
     if (rows.length >= MOST && total > rows.length) {
       this.count.textContent += ` \u00b7 ${t("board.most", "narrow the filters to see the rest")}`;
@@ -203,13 +212,20 @@ export class Leaderboard {
   }
 
   #offLine() {
-    return t("board.off", "The ledger is off: new pictures are not recorded. {reason}", { reason: this.summary?.reason ?? "" });
+    return t("board.off", "The ledger is off: new pictures are not recorded. {reason}", {
+      reason: this.summary?.reason ?? "",
+    });
   }
 
   #mixedLine() {
     const { prompts, scorers } = this.mixture;
-    if (prompts) return t("board.mixedPrompts", "Scores of different prompts do not compare; the standing within each prompt does.");
-    if (scorers) return t("board.mixedScorers", "Scores of different scorers do not compare; choose one, or go by the standing.");
+    if (prompts)
+      return t(
+        "board.mixedPrompts",
+        "Scores of different prompts do not compare; the standing within each prompt does.",
+      );
+    if (scorers)
+      return t("board.mixedScorers", "Scores of different scorers do not compare; choose one, or go by the standing.");
     return "";
   }
 
@@ -281,7 +297,8 @@ export class Leaderboard {
     if (!seeds.length) return toast("info", t("board.noSeeds", "None of these pictures has a known seed"));
     const text = seeds.join(", ");
     const title = t("board.seedsCopied", "{n} seeds copied", { n: seeds.length });
-    if (await copyText(text)) toast("success", title, t("board.seedsUse", "Paste them where a list of seeds is asked for."));
+    if (await copyText(text))
+      toast("success", title, t("board.seedsUse", "Paste them where a list of seeds is asked for."));
     else toast("warn", t("seed.notCopied", "The browser does not let pages copy. Copy it by hand:"), text, 15000);
   }
 }

@@ -24,8 +24,15 @@ export function agreementPanel(agreement, now) {
 function notEnough({ n, prompts }) {
   const text =
     n < ENOUGH
-      ? t("agree.notEnough", "{n} of {enough} picks: not enough yet to say how often you and the scorer agree.", { n, enough: ENOUGH })
-      : t("agree.onePrompt", "{n} picks, but from {prompts} prompts only: it takes {enough} to say how often you and the scorer agree.", { n, prompts, enough: FEW_PROMPTS });
+      ? t("agree.notEnough", "{n} of {enough} picks: not enough yet to say how often you and the scorer agree.", {
+          n,
+          enough: ENOUGH,
+        })
+      : t(
+          "agree.onePrompt",
+          "{n} picks, but from {prompts} prompts only: it takes {enough} to say how often you and the scorer agree.",
+          { n, prompts, enough: FEW_PROMPTS },
+        );
   const bar = el("progress", { max: ENOUGH, value: Math.min(n, ENOUGH) });
   bar.setAttribute("aria-label", t("agree.progress", "Picks until agreement is shown"));
   return el("div", {}, el("p", { text }), bar);
@@ -34,17 +41,40 @@ function notEnough({ n, prompts }) {
 /** @param {Agreement} agreement */
 function rate({ n, rate, low, high, prompts }) {
   const values = { rate: percent(rate ?? 0), n: number(n), low: percent(low ?? 0), high: percent(high ?? 1) };
-  const text = t("agree.rate", "You and the scorer agree in {rate} of {n} picks (95% interval {low} to {high}; chance is 50%).", values);
-  const few = t("agree.fewPrompts", "All of them come from {n} prompts: with more, this says more about your taste.", { n: prompts });
-  return el("div", {}, el("p", { text }), band(rate ?? 0, low ?? 0, high ?? 1), prompts < FEW_PROMPTS && el("p", { class: "hps-remark", text: few }));
+  const text = t(
+    "agree.rate",
+    "You and the scorer agree in {rate} of {n} picks (95% interval {low} to {high}; chance is 50%).",
+    values,
+  );
+  const few = t("agree.fewPrompts", "All of them come from {n} prompts: with more, this says more about your taste.", {
+    n: prompts,
+  });
+  return el(
+    "div",
+    {},
+    el("p", { text }),
+    band(rate ?? 0, low ?? 0, high ?? 1),
+    prompts < FEW_PROMPTS && el("p", { class: "hps-remark", text: few }),
+  );
 }
 
 /** The interval on a line from 0 to 100 %, with a tick at chance. @param {number} rate @param {number} low @param {number} high */
 function band(rate, low, high) {
-  const box = svg("svg", { class: "hps-band", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" });
+  const box = svg("svg", {
+    class: "hps-band",
+    viewBox: "0 0 100 10",
+    preserveAspectRatio: "none",
+    "aria-hidden": "true",
+  });
   box.append(
     svg("rect", { class: "hps-band-all", x: 0, y: 4, width: 100, height: 2 }),
-    svg("rect", { class: "hps-band-interval", x: 100 * low, y: 3, width: Math.max(0.5, 100 * (high - low)), height: 4 }),
+    svg("rect", {
+      class: "hps-band-interval",
+      x: 100 * low,
+      y: 3,
+      width: Math.max(0.5, 100 * (high - low)),
+      height: 4,
+    }),
     svg("rect", { class: "hps-band-chance", x: 49.75, y: 0, width: 0.5, height: 10 }),
     svg("rect", { class: "hps-band-rate", x: 100 * rate - 0.75, y: 1, width: 1.5, height: 8 }),
   );
@@ -55,6 +85,6 @@ function band(rate, low, high) {
 function tally({ n, ties, skips }, now) {
   const all = t("agree.tally", "{now} since this page was opened; {n} picks, {ties} undecided and {skips} skipped in all.", {
     now, n: number(n), ties: number(ties), skips: number(skips),
-  }); // prettier-ignore
+  });
   return all;
 }

@@ -189,7 +189,10 @@ export class PickCard {
       this.#set("asking");
       return;
     }
-    const unsure = t("picks.unsure", "Your answer may not have been counted; it is not sent again, so that it cannot count twice.");
+    const unsure = t(
+      "picks.unsure",
+      "Your answer may not have been counted; it is not sent again, so that it cannot count twice.",
+    );
     this.#reveal(`${unsure} ${explain(error)}`, false);
   }
 
@@ -243,7 +246,12 @@ export class PickCard {
 
 /** @param {string} name @param {string} text @param {string} key @param {() => void} run */
 function button(name, text, key, run) {
-  const made = el("button", { type: "button", class: `hps-button ${name}`, on: { click: run } }, text, el("kbd", { text: key }));
+  const made = el(
+    "button",
+    { type: "button", class: `hps-button ${name}`, on: { click: run } },
+    text,
+    el("kbd", { text: key }),
+  );
   made.setAttribute("aria-keyshortcuts", key);
   return made;
 }
@@ -263,7 +271,8 @@ function favourite(shown) {
 
 /** @param {(Revealed | null)[]} shown @param {number} place chosen, -1 for none @param {number} best */
 function verdict(shown, place, best) {
-  if (shown.some((each) => typeof each?.score !== "number")) return t("picks.noScore", "Not all of these have a score.");
+  if (shown.some((each) => typeof each?.score !== "number"))
+    return t("picks.noScore", "Not all of these have a score.");
   if (!oneScorer(shown)) {
     return t("picks.otherScorers", "These were scored by different scorers: their scores do not compare.");
   }

@@ -40,7 +40,14 @@ function below(limit) {
 export async function startBlindGrid(entries, prompt = "") {
   const rows = [...new Set(entries.filter((id) => Number.isSafeInteger(id) && id > 0))];
   if (rows.length < 2) {
-    toast("warn", t("picks.tooFew", "It takes two pictures to compare"), t("picks.tooFewHow", "Only pictures in the ledger count: switch it on in Settings, HPS, and run the workflow again."));
+    toast(
+      "warn",
+      t("picks.tooFew", "It takes two pictures to compare"),
+      t(
+        "picks.tooFewHow",
+        "Only pictures in the ledger count: switch it on in Settings, HPS, and run the workflow again.",
+      ),
+    );
     return;
   }
   open?.close();
@@ -60,13 +67,20 @@ export async function startBlindGrid(entries, prompt = "") {
   try {
     const images = await loadPictures(ids);
     if (closed) return;
-    const note = rows.length > MOST ? t("picks.drawn", "{n} of {all} pictures, drawn at random.", { n: MOST, all: rows.length }) : "";
+    const note =
+      rows.length > MOST
+        ? t("picks.drawn", "{n} of {all} pictures, drawn at random.", { n: MOST, all: rows.length })
+        : "";
     card.show({ ids, kind: ids.length === 2 ? "pair" : "grid", prompt, images }, note);
     float.centre();
     card.element.focus({ preventScroll: true });
   } catch {
     if (closed) return;
     close();
-    toast("warn", t("picks.lost", "A picture could not be loaded"), t("picks.lostGrid", "It was not saved, or the server is gone. Run the workflow again."));
+    toast(
+      "warn",
+      t("picks.lost", "A picture could not be loaded"),
+      t("picks.lostGrid", "It was not saved, or the server is gone. Run the workflow again."),
+    );
   }
 }

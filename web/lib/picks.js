@@ -5,6 +5,7 @@ import { oneLine } from "./format.js";
 import { RouteError, fetchAgreement, fetchFacets, fetchPair, isAbort, sendPick } from "./client.js";
 import { t } from "./host.js";
 import { Floating } from "./floating.js";
+import { options } from "./board_filters.js";
 import { PickCard, loadPictures } from "./pick_card.js";
 import { agreementPanel } from "./pick_agreement.js";
 import { againButton, errorPanel, offPanel, statePanel } from "./states.js";
@@ -55,7 +56,12 @@ export class Picks {
     this.prompt = el("select", { class: "hps-input" });
     this.prompt.append(el("option", { value: "", text: t("filter.allPrompts", "All prompts") }));
     this.prompt.addEventListener("change", () => this.#choose());
-    this.larger = el("button", { type: "button", class: "hps-button", text: t("picks.larger", "Larger"), on: { click: () => this.#floatOut() } });
+    this.larger = el("button", {
+      type: "button",
+      class: "hps-button",
+      text: t("picks.larger", "Larger"),
+      on: { click: () => this.#floatOut() },
+    });
     this.larger.title = t("picks.largerTip", "Put the pictures on a card that floats over the page");
     this.state = el("div", { class: "hps-state-place" });
     this.dock = el("div", { class: "hps-dock" }, this.card.element);
@@ -65,7 +71,13 @@ export class Picks {
     });
     this.score = el("div", { class: "hps-agreement-place" });
     const label = el("label", { class: "hps-field" }, el("span", { text: t("filter.prompt", "Prompt") }), this.prompt);
-    const hint = el("p", { class: "hps-remark", text: t("picks.hint", "Keys: 1 and 2 choose, 0 for cannot decide, s skips; they work once you have clicked the card.") });
+    const hint = el("p", {
+      class: "hps-remark",
+      text: t(
+        "picks.hint",
+        "Keys: 1 and 2 choose, 0 for cannot decide, s skips; they work once you have clicked the card.",
+      ),
+    });
     const top = el("div", { class: "hps-filter-top" }, label, this.larger);
     this.element = el("div", { class: "hps-view hps-picks-view" }, top, this.state, this.dock, hint, this.score);
     this.hint = hint;
@@ -125,7 +137,13 @@ export class Picks {
       note = t("picks.broken", "A pair was skipped: one of its pictures could not be loaded.");
       loaded = undefined;
     }
-    throw new RouteError("missing", t("picks.allBroken", "The pictures of several pairs could not be loaded. They may have been deleted: score new ones, or choose another prompt."));
+    throw new RouteError(
+      "missing",
+      t(
+        "picks.allBroken",
+        "The pictures of several pairs could not be loaded. They may have been deleted: score new ones, or choose another prompt.",
+      ),
+    );
   }
 
   /** @param {{pair: Pair, images: HTMLImageElement[], note: string}} loaded */
@@ -146,7 +164,9 @@ export class Picks {
 
   #leave() {
     if (this.float) return this.float.close();
-    const tab = /** @type {HTMLElement | null} */ (document.querySelector(".hps-sidebar [role=tab][aria-selected=true]"));
+    const tab = /** @type {HTMLElement | null} */ (
+      document.querySelector(".hps-sidebar [role=tab][aria-selected=true]")
+    );
     tab?.focus();
   }
 
@@ -156,11 +176,9 @@ export class Picks {
     try {
       const { prompts } = await fetchFacets();
       const known = prompts.filter(({ n }) => n > 1);
-      const all = el("option", { value: "", text: t("filter.allPrompts", "All prompts") });
-      const each = known.map(({ id, value }) => el("option", { value: String(id), text: oneLine(value, 90) }));
-      this.prompt.replaceChildren(all, ...each);
-      this.prompt.value = prompt;
-      if (this.prompt.value !== prompt) this.prompt.value = prompt = "";
+      if (!known.some(({ id }) => String(id) === prompt)) prompt = "";
+      const each = known.map(({ id, value }) => /** @type {[string, string]} */ ([String(id), oneLine(value, 90)]));
+      options(this.prompt, prompt, [["", t("filter.allPrompts", "All prompts")], ...each]);
     } catch {
       // The question below meets the same trouble and says it.
     }
@@ -189,8 +207,16 @@ export class Picks {
 
   #nothing() {
     const title = t("picks.nothing", "No pair is left to judge");
-    const text = t("picks.nothingHow", "It takes two scored pictures of one prompt. Score more seeds, or choose another prompt.");
-    return statePanel("empty", title, text, againButton(() => this.#next("")));
+    const text = t(
+      "picks.nothingHow",
+      "It takes two scored pictures of one prompt. Score more seeds, or choose another prompt.",
+    );
+    return statePanel(
+      "empty",
+      title,
+      text,
+      againButton(() => this.#next("")),
+    );
   }
 
   /** @param {unknown} error */

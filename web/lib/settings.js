@@ -68,7 +68,8 @@ export const settings = [
     id: "HPS.Gallery.Decimals",
     category: ["HPS", "Gallery", "Decimals"],
     name: "Decimals of scores",
-    tooltip: "How many digits galleries and leaderboard show. A difference in the third digit says little about what people prefer.",
+    tooltip:
+      "How many digits galleries and leaderboard show. A difference in the third digit says little about what people prefer.",
     type: "slider",
     attrs: { min: 2, max: 5, step: 1 },
     defaultValue: 3,

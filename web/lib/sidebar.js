@@ -34,7 +34,11 @@ class Sidebar {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     this.tabs = new Map(views().map(({ name, title }) => [name, this.#tab(name, title)]));
-    this.list = el("div", { class: "hps-tabs", role: "tablist", "aria-label": t("side.views", "Views") }, ...this.tabs.values());
+    this.list = el(
+      "div",
+      { class: "hps-tabs", role: "tablist", "aria-label": t("side.views", "Views") },
+      ...this.tabs.values(),
+    );
     this.panel = el("div", { class: "hps-view-panel", role: "tabpanel", id: "hps-view", tabIndex: -1 });
     this.element = el("div", { class: "hps-root hps-side hps-sidebar" }, this.list, this.panel);
     keepKeys(this.element);
@@ -42,6 +46,11 @@ class Sidebar {
     this.#listen();
     place.style.height = "100%";
     place.replaceChildren(this.element);
+    // The host gives one place to the tabs of all packs in turn, and does not always call destroy() in between.
+    this.guard = new MutationObserver(() => {
+      if (place.childNodes.length !== 1 || place.firstChild !== this.element) leave(this);
+    });
+    this.guard.observe(place, { childList: true });
     this.open(last);
   }
 
@@ -64,6 +73,7 @@ class Sidebar {
 
   destroy() {
     clearTimeout(this.timer);
+    this.guard.disconnect();
     this.events.abort();
     this.view?.destroy();
     this.view = null;

@@ -51,7 +51,10 @@ export function emptyPanel(again) {
   return statePanel(
     "empty",
     t("state.empty", "No scored pictures yet"),
-    t("state.emptyHow", "Run a workflow with an HPS Score, Select or Best of N node: every picture it scores is kept here."),
+    t(
+      "state.emptyHow",
+      "Run a workflow with an HPS Score, Select or Best of N node: every picture it scores is kept here.",
+    ),
     againButton(again),
   );
 }
