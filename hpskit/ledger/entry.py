@@ -57,7 +57,7 @@ class Entry:
     seed: int | None = None
     """-2^63 to 2^64 - 1; anything else counts as unknown."""
     image_hash: str = ""
-    """Hex digest of the 8 bit pixels (nodes) or of the file (command line); joins entries with saved files."""
+    """Hex digest of the 8 bit pixels; joins entries with saved files, and tells an image that is scored again."""
     thumbnail: bytes | None = None
     """WebP or JPEG, at most 64 KiB."""
     file: str = ""
@@ -77,7 +77,7 @@ class Prepared:
     """An entry as it is stored: `columns` go into the row itself, the other fields into tables of their own."""
 
     digest: bytes
-    """Of everything but time and run."""
+    """Equal for equal records; see `_digest`."""
     prompt: str
     negative: str
     scorer: tuple[str, str, str, str, str]
@@ -106,13 +106,26 @@ def prepare(entry: Entry) -> Prepared | None:
     names = (entry.scorer, entry.scorer_version, entry.preprocess, entry.dtype, entry.checkpoint)
     scorer = (_name(names[0]), _name(names[1]), _name(names[2]), _name(names[3]), _name(names[4]))
     columns, thumbnail, workflow = _columns(entry, score), _thumbnail(entry.thumbnail), _workflow(entry)
-    identity = [entry.prompt, entry.negative, *scorer, *columns.values()]
-    hashes = [part[0].hex() if part else None for part in (thumbnail, workflow)]
     run = {"run": _name(entry.run)}
     return Prepared(
-        short_hash(json.dumps([identity, hashes]).encode()),
+        _digest(entry, scorer, columns),
         *(entry.prompt, entry.negative, scorer, fingerprint(scorer), {**columns, **run}, thumbnail, workflow),
     )
+
+
+MADE_BY: Final = ("image", "model", "sampler", "scheduler", "steps", "cfg", "denoise", "seed", "loras")
+"""Columns that, with prompts and scorer, tell an image whose pixels are known from all others."""
+
+
+def _digest(entry: Entry, scorer: tuple[str, ...], columns: Mapping[str, Any]) -> bytes:
+    """Return what makes a record itself.
+
+    The score is no part of it where the pixels are known: its last bits change with the size of a batch, and the same
+    image must not be counted twice for that. Nor is what belongs to the moment: file, thumbnail, workflow, extra.
+    """
+    names = MADE_BY if columns["image"] else tuple(columns)
+    identity = [entry.prompt, entry.negative, *scorer, *(columns[name] for name in names)]
+    return short_hash(json.dumps(identity).encode())
 
 
 def fingerprint(scorer: tuple[str, ...]) -> str:

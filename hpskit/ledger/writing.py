@@ -9,13 +9,41 @@ from .queries import pack
 
 
 def insert(connection: sqlite3.Connection, entry: Prepared, time: float) -> int:
-    """Write an entry inside a transaction and return its id; that of an equal one when there is one already."""
+    """Write an entry inside a transaction and return its id; that of an equal one when there is one already.
+
+    An equal one gets its thumbnail back if the size limit took it, and is told where the image lies now.
+    """
+    known = _known(connection, entry)
+    if known is None:
+        return _new(connection, entry, time)
+    row, thumbnail, file = known
+    if entry.thumbnail is not None and entry.thumbnail[0] == thumbnail:
+        _once(connection, "thumbnails", "hash", {"hash": thumbnail, "data": entry.thumbnail[1]})
+    moved = entry.columns["file"]
+    if moved and entry.columns["image"] and pack(moved) != file:
+        saved(connection, entry.columns["image"], moved, time)
+    return row
+
+
+def _known(connection: sqlite3.Connection, entry: Prepared) -> tuple[int, bytes | None, object] | None:
+    """Return id, hash of the thumbnail and file of an equal entry.
+
+    Without a seed any entry of the same image, prompt and scorer is one: it says more than the new one could.
+    """
+    wanted = "SELECT id, thumbnail, file FROM entries"
+    found = connection.execute(f"{wanted} WHERE digest = ?", (entry.digest,)).fetchone()
+    if found is None and entry.columns["image"] and entry.columns["seed"] is None:
+        same = "image = ? AND prompt = (SELECT id FROM prompts WHERE hash = ?) AND scorer = "
+        same += "(SELECT id FROM scorers WHERE fingerprint = ?)"
+        keys = (pack(entry.columns["image"]), text_hash(entry.prompt), entry.fingerprint)
+        found = connection.execute(f"{wanted} WHERE {same} ORDER BY id LIMIT 1", keys).fetchone()
+    return None if found is None else (int(found[0]), found[1], found[2])
+
+
+def _new(connection: sqlite3.Connection, entry: Prepared, time: float) -> int:
     thumbnail, workflow = entry.thumbnail, entry.workflow
     if thumbnail is not None:
         _once(connection, "thumbnails", "hash", {"hash": thumbnail[0], "data": thumbnail[1]})
-    known = connection.execute("SELECT id FROM entries WHERE digest = ?", (entry.digest,)).fetchone()
-    if known is not None:
-        return int(known[0])
     if workflow is not None:
         _once(connection, "workflows", "hash", {"hash": workflow[0], "kind": pack(workflow[1]), "graph": workflow[2]})
     return _insert(
