@@ -108,7 +108,7 @@ def prepare(entry: Entry) -> Prepared | None:
     columns, thumbnail, workflow = _columns(entry, score), _thumbnail(entry.thumbnail), _workflow(entry)
     run = {"run": _name(entry.run)}
     return Prepared(
-        _digest(entry, scorer, columns),
+        _digest(entry, scorer, columns, [part[0].hex() if part else None for part in (thumbnail, workflow)]),
         *(entry.prompt, entry.negative, scorer, fingerprint(scorer), {**columns, **run}, thumbnail, workflow),
     )
 
@@ -117,14 +117,16 @@ MADE_BY: Final = ("image", "model", "sampler", "scheduler", "steps", "cfg", "den
 """Columns that, with prompts and scorer, tell an image whose pixels are known from all others."""
 
 
-def _digest(entry: Entry, scorer: tuple[str, ...], columns: Mapping[str, Any]) -> bytes:
+def _digest(entry: Entry, scorer: tuple[str, ...], columns: Mapping[str, Any], hashes: list[str | None]) -> bytes:
     """Return what makes a record itself.
 
     The score is no part of it where the pixels are known: its last bits change with the size of a batch, and the same
     image must not be counted twice for that. Nor is what belongs to the moment: file, thumbnail, workflow, extra.
+    Where they are not, everything counts: nothing else tells two images apart.
     """
-    names = MADE_BY if columns["image"] else tuple(columns)
-    identity = [entry.prompt, entry.negative, *scorer, *(columns[name] for name in names)]
+    known = bool(columns["image"])
+    made = [columns[name] for name in MADE_BY] if known else [*columns.values(), *hashes]
+    identity = [entry.prompt, entry.negative, *scorer, *made]
     return short_hash(json.dumps(identity).encode())
 
 

@@ -19,9 +19,9 @@ def insert(connection: sqlite3.Connection, entry: Prepared, time: float) -> int:
     row, thumbnail, file = known
     if entry.thumbnail is not None and entry.thumbnail[0] == thumbnail:
         _once(connection, "thumbnails", "hash", {"hash": thumbnail, "data": entry.thumbnail[1]})
-    moved = entry.columns["file"]
-    if moved and entry.columns["image"] and pack(moved) != file:
-        saved(connection, entry.columns["image"], moved, time)
+    image, place = entry.columns["image"], entry.columns["file"]
+    if image and place and (_place(connection, image) or file) != pack(place):
+        saved(connection, image, place, time)
     return row
 
 
@@ -64,10 +64,16 @@ def _new(connection: sqlite3.Connection, entry: Prepared, time: float) -> int:
 
 def saved(connection: sqlite3.Connection, image: str, file: str, time: float) -> None:
     """Record where an image was saved, unless that is what was recorded last."""
-    name, where = pack(image), pack(file)
+    where = pack(file)
+    if _place(connection, image) != where:
+        _insert(connection, "saved", {"time": time, "image": pack(image), "file": where})
+
+
+def _place(connection: sqlite3.Connection, image: str) -> object:
+    """Return where an image was saved last, as stored; None when it was not."""
     newest = "SELECT file FROM saved WHERE image = ? ORDER BY id DESC LIMIT 1"
-    if connection.execute(newest, (name,)).fetchone() != (where,):
-        _insert(connection, "saved", {"time": time, "image": name, "file": where})
+    found = connection.execute(newest, (pack(image),)).fetchone()
+    return found[0] if found else None
 
 
 def _prompt(connection: sqlite3.Connection, text: str) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 import sqlite3
 import string
 from pathlib import Path
@@ -65,6 +66,7 @@ def ledger(tmp_path: Path) -> Ledger:
 @quiet
 @given(entries)
 def test_an_entry_comes_back_as_it_was_written(ledger: Ledger, one: Entry) -> None:
+    one = Entry(**{**vars(one), "image_hash": one.image_hash and secrets.token_hex(16)})  # else it may be known
     [id] = ledger.add([one])
     row = ledger.row(id)
     assert row is not None
@@ -81,10 +83,43 @@ def test_an_entry_comes_back_as_it_was_written(ledger: Ledger, one: Entry) -> No
 @given(entries, text)
 def test_an_entry_is_written_once(ledger: Ledger, one: Entry, other_run: str) -> None:
     again = Entry(**{**vars(one), "run": other_run})
-    different = Entry(**{**vars(one), "score": one.score * 2 + 1})
+    different = Entry(**{**vars(one), "image_hash": secrets.token_hex(16)})
     [first, same, new] = ledger.add([one, again, different])
     assert first == same != new
     assert ledger.add([again]) == [first]
+
+
+def test_the_same_pixels_count_once_whatever_else_has_changed(ledger: Ledger) -> None:
+    made = {"image_hash": "aa", "seed": 5, "sampler": "euler", "file": "a.png", "thumbnail": b"1"}
+    [first] = ledger.add([entry(27.0, **made)])
+    later = {"thumbnail": b"2", "workflow": {"nodes": [1]}, "parts": {"x": 1.0}, "extra": {"moment": 2}}
+    assert ledger.add([entry(27.00001, **{**made, **later})]) == [first], "the last bits change with the batch"
+    assert ledger.thumbnail(first) == b"1"
+    for change in (
+        {"seed": 6},
+        {"sampler": "heun"},
+        {"steps": 9},
+        {"prompt": "other"},
+        {"dtype": "f16"},
+        {"model": "m"},
+    ):
+        assert ledger.add([entry(27.0, **{**made, **change})])[0] > first, change
+    assert sql(ledger.path, "SELECT count(*) FROM thumbnails") == [(1,)], "a thumbnail that nobody shows"
+
+
+def test_an_image_without_a_seed_is_not_written_beside_the_one_that_has_it(ledger: Ledger) -> None:
+    [known] = ledger.add([entry(27.0, image_hash="aa", seed=5, sampler="euler")])
+    assert ledger.add([entry(27.0, image_hash="aa")]) == [known]
+    assert ledger.add([entry(27.0, image_hash="aa", prompt="other")])[0] > known
+    assert ledger.add([entry(27.0), entry(27.0)]) == [3, 3]
+    assert ledger.add([entry(28.0)]) == [4], "without pixels the score tells images apart"
+
+
+def test_a_file_that_has_moved_is_found_where_it_is_now(ledger: Ledger) -> None:
+    ids = [ledger.add([entry(27.0, image_hash="aa", file=place)])[0] for place in ("a.png", "b.png", "b.png", "a.png")]
+    assert len(set(ids)) == 1
+    assert ledger.row(ids[0]).file == "a.png"  # type: ignore[union-attr]
+    assert sql(ledger.path, "SELECT file FROM saved ORDER BY id") == [("b.png",), ("a.png",)]
 
 
 def test_the_fingerprint_tells_scorers_apart(ledger: Ledger) -> None:
