@@ -234,7 +234,7 @@ def test_settings_side_by_side(stub_page: StubPage) -> None:
 
 def test_size_and_export(stub_page: StubPage) -> None:
     opened(stub_page, [row(1)])
-    assert "1 rows, 1.0 MB of 256 MB" in stub_page.locator("summary").last.inner_text()
+    assert "rows: 1, 1.0 MB of 256 MB" in stub_page.locator("summary").last.inner_text()
     stub_page.locator("summary").last.click()
     link = stub_page.get_by_role("link", name="JSONL")
     link.evaluate("(a) => a.addEventListener('click', (event) => event.preventDefault())")
@@ -252,7 +252,7 @@ def test_deleting_is_asked_about(stub_page: StubPage, answer: bool, days: int | 
     stub_page.get_by_role("button", name="Delete").click()
     stub_page.wait_for_timeout(200)
     [dialog] = stub_page.evaluate("() => app.extensionManager.dialogs")
-    assert dialog["type"] == "delete" and "1 rows" in dialog["message"]
+    assert dialog["type"] == "delete" and "Rows in the ledger: 1" in dialog["message"]
     sent = [asked.json for asked in stub_page.asked_for("/hps/v1/ledger/purge", "POST")]
     assert len(sent) == int(answer)
     for body in sent:

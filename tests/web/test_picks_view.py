@@ -97,7 +97,7 @@ def test_agreement_waits_for_enough_picks(stub_page: StubPage) -> None:
     stub_page.get_by_role("button", name="Next").click()
     asking(stub_page)
     stub_page.locator(".hps-choice").first.click()
-    stub_page.get_by_text("20 picks, but from 1 prompts only").wait_for()
+    stub_page.get_by_text("20 picks, but too few prompts (1 of 5)").wait_for()
 
 
 def test_a_prompt_can_be_chosen_and_is_only_text(stub_page: StubPage) -> None:

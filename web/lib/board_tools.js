@@ -56,7 +56,7 @@ export class LedgerFold {
     this.summary = summary;
     const { rows, bytes, max_bytes: limit } = summary;
     const values = { rows: number(rows ?? 0), size: megabytes(bytes ?? 0), limit: megabytes(limit ?? 0) };
-    this.size.textContent = t("ledger.size", "{rows} rows, {size} of {limit}", values);
+    this.size.textContent = t("ledger.size", "rows: {rows}, {size} of {limit}", values);
   }
 
   /** @param {"csv" | "jsonl"} format @param {string} text */
@@ -73,14 +73,14 @@ export class LedgerFold {
     const title = t("ledger.confirmTitle", "Delete rows of the ledger?");
     const message = t(
       "ledger.confirm",
-      "{which}: rows, small pictures and stored workflows are deleted for good; saved image files and your picks stay. The ledger holds {rows} rows. Export first what you want to keep.",
+      "{which}: rows, small pictures and stored workflows are deleted for good; saved image files and your picks stay. Rows in the ledger: {rows}. Export first what you want to keep.",
       { which: chosen, rows: number(this.summary?.rows ?? 0) },
     );
     if (!(await confirmed(title, message, "delete"))) return;
     this.button.disabled = true;
     try {
       const { deleted } = await purge(days ? Date.now() / 1000 - Number(days) * DAY : null);
-      toast("success", t("ledger.deleted", "{n} rows deleted", { n: number(deleted) }));
+      toast("success", t("ledger.deleted", "Rows deleted: {n}", { n: number(deleted) }));
       this.onPurged();
     } catch (error) {
       toast("error", t("ledger.failed", "The rows could not be deleted"), explain(error));

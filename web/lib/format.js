@@ -40,14 +40,24 @@ export function standingText(standing) {
   return standing === null ? NONE : t("board.sd", "{value} sd", { value: signed(standing) });
 }
 
+/** @type {Map<string, Intl.RelativeTimeFormat>} one for each language: they are slow to make */
+const relative = new Map();
+
+/** @param {number} count @param {Intl.RelativeTimeFormatUnit} unit */
+function before(count, unit) {
+  const language = locale();
+  const known = relative.get(language) ?? new Intl.RelativeTimeFormat(language, { style: "narrow", numeric: "always" });
+  relative.set(language, known);
+  return known.format(-count, unit);
+}
+
 /** @param {number} time Unix seconds @param {number} [now] @returns {string} "2 hours ago", short */
 export function ago(time, now = Date.now() / 1000) {
   const seconds = Math.max(0, now - time);
   const [unit, size] = UNITS.find(([, length]) => seconds >= length) ?? ["minute", 60];
   const count = Math.floor(seconds / size);
   if (count === 0) return t("time.now", "just now");
-  const options = /** @type {const} */ ({ style: "narrow", numeric: "always" });
-  return inLocale(() => new Intl.RelativeTimeFormat(locale(), options).format(-count, unit), `-${count} ${unit}`);
+  return inLocale(() => before(count, unit), `-${count} ${unit}`);
 }
 
 /** @param {number} time Unix seconds @returns {string} the full date and time */
@@ -72,9 +82,11 @@ export function percent(share) {
 /** @param {{sampler: string, steps: number | null, cfg: number | null}} row @returns {string} "euler, 20, cfg 7" */
 export function settingsText({ sampler, steps, cfg }) {
   const parts = [sampler];
-  if (steps !== null) parts.push(t("board.stepsOf", "{n} steps", { n: steps }));
+  if (steps !== null) parts.push(t("board.stepsOf", "steps {n}", { n: steps }));
   if (cfg !== null) parts.push(t("board.cfgOf", "cfg {value}", { value: String(Number(cfg.toFixed(2))) }));
-  return parts.filter(Boolean).join(" \u00b7 ") || NONE;
+  // A number stays with its name where a line is broken.
+  const whole = parts.filter(Boolean).map((part) => part.replaceAll(" ", "\u00a0"));
+  return whole.join(" \u00b7 ") || NONE;
 }
 
 /** @param {string} model path or name @returns {string} without folders and the ending */

@@ -296,7 +296,7 @@ export class Leaderboard {
     const seeds = [...new Set(this.rows.map((row) => row.seed).filter((seed) => seed !== null))];
     if (!seeds.length) return toast("info", t("board.noSeeds", "None of these pictures has a known seed"));
     const text = seeds.join(", ");
-    const title = t("board.seedsCopied", "{n} seeds copied", { n: seeds.length });
+    const title = t("board.seedsCopied", "Seeds copied: {n}", { n: seeds.length });
     if (await copyText(text))
       toast("success", title, t("board.seedsUse", "Paste them where a list of seeds is asked for."));
     else toast("warn", t("seed.notCopied", "The browser does not let pages copy. Copy it by hand:"), text, 15000);

@@ -30,7 +30,7 @@ function notEnough({ n, prompts }) {
         })
       : t(
           "agree.onePrompt",
-          "{n} picks, but from {prompts} prompts only: it takes {enough} to say how often you and the scorer agree.",
+          "{n} picks, but too few prompts ({prompts} of {enough}) to say how often you and the scorer agree.",
           { n, prompts, enough: FEW_PROMPTS },
         );
   const bar = el("progress", { max: ENOUGH, value: Math.min(n, ENOUGH) });
@@ -46,7 +46,7 @@ function rate({ n, rate, low, high, prompts }) {
     "You and the scorer agree in {rate} of {n} picks (95% interval {low} to {high}; chance is 50%).",
     values,
   );
-  const few = t("agree.fewPrompts", "All of them come from {n} prompts: with more, this says more about your taste.", {
+  const few = t("agree.fewPrompts", "Prompts behind this: {n}. With more, it says more about your taste.", {
     n: prompts,
   });
   return el(
