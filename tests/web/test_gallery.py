@@ -294,7 +294,7 @@ def test_candidates_arrive_and_find_their_place(stub_page: StubPage) -> None:
     stub_page.send("hps.candidate", search("1", [(2, 27.0), (3, None), (4, 25.5)], 2, 5, expected_gain=0.05))
     assert ranks(stub_page) == ["2", "0", "4", "1", "3"]
     status = stub_page.locator(".hps-status").inner_text()
-    assert status == "5 of 8 · best 27.000 · the next ones are expected to add 0.050"
+    assert status == "5 of 8 · best 27.000 · more should add 0.050"
     assert stub_page.locator(".hps-leading").get_attribute("data-index") == "2"
     assert first.evaluate("(image) => image.isConnected"), "the picture was built anew and would flicker"
 

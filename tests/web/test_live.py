@@ -309,6 +309,21 @@ def test_the_node_grows_for_its_panel_once(stub_page: StubPage) -> None:
     assert stub_page.evaluate(height) == grown
 
 
+def test_the_hosts_last_preview_gives_way_to_the_gallery(stub_page: StubPage) -> None:
+    with_node(stub_page)
+    stub_page.evaluate(
+        """() => { const frame = app.graph.getNodeById(1).frame; frame.dataset.testid = "node-body-1";
+            const image = document.createElement("img"); image.src = URL.createObjectURL(new Blob(["x"]));
+            image.style.cssText = "width: 20px; height: 20px"; frame.append(image) }"""
+    )
+    preview = stub_page.locator("img[src^='blob:']")
+    assert preview.is_visible()
+    stub_page.executed("1", {"hps": [pool([1.0, 2.0])]})
+    assert preview.is_hidden()
+    stub_page.send("executing", "1")
+    assert preview.is_visible()
+
+
 def test_the_scorer_is_named_on_the_node(stub_page: StubPage) -> None:
     with_node(stub_page, "HPS_Score")
     for run in ("a", "b"):

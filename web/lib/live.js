@@ -24,6 +24,7 @@ export function startLive() {
   api.addEventListener("hps.notice", ({ detail }) => showNotice(detail));
   api.addEventListener("executed", ({ detail }) => keepResult(detail));
   api.addEventListener("execution_error", ({ detail }) => onError(detail));
+  api.addEventListener("executing", ({ detail }) => panelOf(nodeByExecutionId(detail))?.starting());
   api.addEventListener("execution_cached", ({ detail }) => askCached(detail));
   api.addEventListener("execution_success", () => stopAll());
   api.addEventListener("execution_interrupted", () => stopAll(t("live.interrupted", "interrupted")));

@@ -132,6 +132,7 @@ class Panel {
 
   /** @param {any[]} results */
   showResults(results) {
+    this.element.classList.add("hps-done");
     const run = results.map((data) => data.run).join();
     if (!this.live && run && run === this.run && results.length === this.results.length) return; // told twice
     const end = this.live;
@@ -226,15 +227,21 @@ class Panel {
   /** @param {any} run */
   begin(run) {
     Object.assign(this, { run: String(run ?? ""), results: [], page: 0, live: true });
+    this.starting();
     this.element.classList.add("hps-running");
     this.pager.hidden = true;
+  }
+
+  /** The node begins to work. */
+  starting() {
+    this.element.classList.remove("hps-done");
   }
 
   /** The run ended without a result of this node. @param {string} [words] why */
   stopped(words = "") {
     if (!this.live) return;
     this.live = false;
-    this.element.classList.remove("hps-running");
+    this.element.classList.replace("hps-running", "hps-done");
     this.status.textContent = [this.status.textContent, words].filter(Boolean).join(" \u00b7 ");
     this.said.say(words || (this.chart?.summary ?? ""), true);
   }

@@ -165,7 +165,7 @@ function searchStatus(data) {
   const parts = [t("gallery.progress", "{done} of {total}", { done: Number(data.done), total: Number(data.total) })];
   if (finite(data.best?.score)) parts.push(t("gallery.best", "best {score}", { score: number(data.best.score) }));
   if (finite(data.expected_gain) && data.done < data.total) {
-    parts.push(t("gallery.gain", "the next ones are expected to add {gain}", { gain: number(data.expected_gain) }));
+    parts.push(t("gallery.gain", "more should add {gain}", { gain: number(data.expected_gain) }));
   }
   return parts;
 }
