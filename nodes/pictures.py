@@ -6,7 +6,6 @@ left out: nothing here may stop a run.
 
 from __future__ import annotations
 
-import hashlib
 import io as bytesio
 import logging
 import os
@@ -21,21 +20,17 @@ from typing import Any
 
 import folder_paths
 import torch
-from PIL import Image
 
 from ..hpskit.images import to_pil
-from ..hpskit.ledger.entry import MAX_THUMBNAIL
+from ..hpskit.ledger.picture import pixel_hash, thumbnail_of
 
 log = logging.getLogger("hps")
 
 SUBFOLDER = "hps"
 MOST = 256
 """Images of one run that get files; the table has all."""
-THUMBNAIL = 256
-"""Longest side of a thumbnail in pixels."""
 QUALITY = 92
-THUMBNAIL_QUALITIES = (80, 40, 5)
-"""Tried in turn until the thumbnail is small enough for the ledger; only pure noise needs more than the first."""
+"""Of the full-size JPEG: people look at it, nothing is computed from it."""
 REMEMBERED = 10_000
 """Images whose file in the temp folder can be found again by their pixels."""
 _names: OrderedDict[str, str] = OrderedDict()
@@ -93,7 +88,7 @@ def _take(image: torch.Tensor, index: int) -> Shot:
     if index >= MOST:
         return Shot(shot, None)
     try:
-        small = encoded_thumbnail(picture)
+        small = thumbnail_of(picture)
         stem = f"{_PREFIX}{secrets.token_hex(8)}"
         full = bytesio.BytesIO()
         picture.save(full, "JPEG", quality=QUALITY, subsampling=0)
@@ -120,27 +115,6 @@ def full_size(image_hash: str) -> Path | None:
         name = _names.get(image_hash)
     path = folder() / name if name else None
     return path if path is not None and path.is_file() else None
-
-
-def pixel_hash(picture: Image.Image) -> str:
-    """Return 32 hex digits that are equal for equal pixels of equal size."""
-    digest = hashlib.blake2b(f"{picture.mode} {picture.size}".encode(), digest_size=16)
-    digest.update(picture.tobytes())
-    return digest.hexdigest()
-
-
-def encoded_thumbnail(picture: Image.Image) -> bytes:
-    """Return a small WebP of a picture, at most 64 KiB."""
-    small = picture.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    data = b""
-    for quality in THUMBNAIL_QUALITIES:
-        buffer = bytesio.BytesIO()
-        small.save(buffer, "WEBP", quality=quality, method=2)
-        data = buffer.getvalue()
-        if len(data) <= MAX_THUMBNAIL:
-            break
-    return data
 
 
 def folder() -> Path:

@@ -19,8 +19,8 @@ from PIL.PngImagePlugin import PngInfo
 from ..hpskit import stamp
 from ..hpskit.errors import OutputError
 from ..hpskit.images import to_pil
+from ..hpskit.ledger.picture import pixel_hash
 from . import batches, host
-from .pictures import pixel_hash
 from .recording import saved
 from .types import HPS_SCORES, ScoreTable
 

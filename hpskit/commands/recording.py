@@ -7,8 +7,6 @@ is kept of a picture (hash, size, thumbnail) is taken in the decode threads whil
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
 import logging
 import os
 import uuid
@@ -17,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..errors import HpsError
 from . import console, ledger_place
@@ -32,10 +30,6 @@ if TYPE_CHECKING:
     from .bulk import Scored
     from .inputs import Job
 
-THUMBNAIL: Final = 256
-"""Longest side of a thumbnail in pixels."""
-QUALITIES: Final = (80, 40, 5)
-"""Tried in turn until a thumbnail is small enough for the ledger; only pure noise needs more than the first."""
 _log = logging.getLogger("hps")
 
 
@@ -174,34 +168,9 @@ def picture_of(image: Tensor) -> Image:
 
 def trace_of(picture: Image, settings: Mapping[str, Any]) -> Trace:
     """Return what stays of an RGB picture."""
+    from ..ledger.picture import pixel_hash, thumbnail_of
+
     return Trace(pixel_hash(picture), *picture.size, thumbnail_of(picture), settings)
-
-
-def pixel_hash(picture: Image) -> str:
-    """Return 32 hex digits that are equal for equal pixels of equal size, whatever file they lie in.
-
-    The file's own bytes would change with every score that is written into its metadata.
-    """
-    digest = hashlib.blake2b(f"{picture.mode} {picture.size}".encode(), digest_size=16)
-    digest.update(picture.tobytes())
-    return digest.hexdigest()
-
-
-def thumbnail_of(picture: Image) -> bytes | None:
-    """Return a small WebP, or JPEG where Pillow lacks WebP; None when it cannot be made small enough."""
-    from PIL import Image, features
-
-    from ..ledger.entry import MAX_THUMBNAIL
-
-    small = picture.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=1.0)
-    options: dict[str, Any] = {"format": "WEBP", "method": 1} if features.check("webp") else {"format": "JPEG"}
-    for quality in QUALITIES:
-        buffer = io.BytesIO()
-        small.save(buffer, quality=quality, **options)
-        if buffer.tell() <= MAX_THUMBNAIL:
-            return buffer.getvalue()
-    return None
 
 
 def settings_of(info: PromptInfo | None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from hpskit.embedded.text import TextEncoder
 from hpskit.errors import LedgerError, LedgerFull
 from hpskit.ledger import Entry, Ledger, Query, Row
 from hpskit.ledger.entry import MAX_THUMBNAIL
+from hpskit.ledger.picture import pixel_hash, thumbnail_of
 from hpskit.scorers import FakeScorer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,19 +189,19 @@ def test_noise_has_a_thumbnail_that_fits(tmp_path: Path, ledger: Path) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (4000, 1), (1, 700), (300, 200)])
 def test_thumbnails_of_all_shapes(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    data = recording.thumbnail_of(Image.new("RGB", size)) or b""
+    data = thumbnail_of(Image.new("RGB", size))
     with Image.open(io.BytesIO(data)) as small:
         assert max(small.size) <= 256
         assert small.format == "WEBP"
     monkeypatch.setattr("PIL.features.check", lambda name: False)
-    assert (recording.thumbnail_of(Image.new("RGB", size)) or b"").startswith(b"\xff\xd8")
+    assert thumbnail_of(Image.new("RGB", size)).startswith(b"\xff\xd8")
 
 
 def test_the_hash_is_of_the_pixels() -> None:
     tensor = torch.arange(3 * 4 * 5, dtype=torch.uint8).reshape(3, 4, 5)
     array = tensor.permute(1, 2, 0).contiguous().numpy()
     want = hashlib.blake2b(b"RGB (5, 4)" + array.tobytes(), digest_size=16).hexdigest()
-    assert recording.pixel_hash(recording.picture_of(tensor)) == recording.pixel_hash(Image.fromarray(array)) == want
+    assert pixel_hash(recording.picture_of(tensor)) == pixel_hash(Image.fromarray(array)) == want
 
 
 # --- on and off -------------------------------------------------------------------------------------------------------
@@ -401,7 +402,7 @@ def test_best_of_records_all_candidates(ledger: Path, tmp_path: Path) -> None:
     assert Path(best.file).is_file()
     assert best.score == max(row.score for row in found)
     with Image.open(best.file) as image:
-        assert recording.pixel_hash(image) == best.image_hash
+        assert pixel_hash(image) == best.image_hash
     assert run(*arguments) == 0
     again = rows(ledger)
     assert len(again) == 5
