@@ -75,7 +75,8 @@ def writer(path: Path, kill: int) -> Callable[[int], None]:
         rng = random.Random(kill)
         with Ledger(path) as ledger:
             for number in range(100_000):
-                more = {"thumbnail": rng.randbytes(3000), "workflow": {"id": rng.random()}, "image_hash": f"{kill:x}-{number:x}"}
+                more = {"thumbnail": rng.randbytes(3000), "workflow": {"id": rng.random()}}
+                more["image_hash"] = f"{kill:x}-{number:x}"
                 if ledger.add([entry(number, f"prompt {kill} {number % 5}", run=str(kill), **more)]) != [0]:
                     os.write(pipe, struct.pack("<I", number))
 
