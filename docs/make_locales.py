@@ -132,9 +132,11 @@ def object_info() -> Mapping[str, Any]:
     hosts, reason = find_hosts()
     if not hosts:
         raise SystemExit(f"The nodes cannot be asked: {reason}. Use --web for the files that need no ComfyUI.")
-    with tempfile.TemporaryDirectory() as folder:
-        with Server(hosts[0], make_base(Path(folder) / "base"), Path(folder) / "log") as server:
-            return dict(server.get("/object_info"))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Server(hosts[0], make_base(Path(folder) / "base"), Path(folder) / "log") as server,
+    ):
+        return dict(server.get("/object_info"))
 
 
 def node_defs(info: Mapping[str, Any]) -> Tree:
