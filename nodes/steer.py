@@ -5,6 +5,7 @@ Only reward(decode(x0)) is differentiated, never the diffusion model: that may b
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -129,6 +130,7 @@ class Run:
     """One call of a sampler: what was done, and what must be on the device when the model runs again."""
 
     needed: Callable[[], list[Any]] = list
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
     account: Account = field(default_factory=Account)
 
 
@@ -175,7 +177,9 @@ def guided(args: dict[str, Any], guide: Guide, run: Run) -> torch.Tensor:
         told = report(nudges, guide) | held_out_scores(guide, decode, x0, result)
     run.account = run.account.plus(told["before"], told["after"], told["skipped"])
     place = {"step": step_of(sigma, sigmas), "steps": len(sigmas) - 1} if sigmas else {"step": None, "steps": None}
-    send_event(EVENT, without_nan({"node": guide.node_id, "sigma": sigma} | place | told))
+    point = without_nan({"sigma": sigma} | place | told)
+    # The point stands in the list, too, from which a page that is loaded again gets all of the run.
+    send_event(EVENT, {"node": guide.node_id, "run": run.id, **point, "points": [point]})
     return result
 
 
