@@ -137,7 +137,7 @@ def test_numbers_and_words_of_a_query_are_checked(server: Server, name: str, val
     assert harmless or answer.status == 400, (answer.status, answer.body[:200])
 
 
-@pytest.mark.parametrize("query", ["size=..%2f", "size=full&size=x", "by=1;drop", "format=..%2fxlsx"])
+@pytest.mark.parametrize("query", ["size=..%2f", "size=huge", "by=1;drop", "format=..%2fxlsx"])
 def test_choices_of_a_query_are_checked(server: Server, query: str) -> None:
     path = {"s": "image/1", "b": "compare", "f": "export"}[query[0]]
     answer = send(server.url, "GET", f"/hps/v1/ledger/{path}?{query}")

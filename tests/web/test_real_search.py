@@ -83,7 +83,7 @@ def test_a_cancelled_chart_stays(ui: UI) -> None:
 
 def test_a_page_that_closes_harms_no_run(ui: UI, another: Callable[[], UI], server: Server) -> None:
     leaver = another()
-    begin(leaver, "best_of_8", SEARCH, n=60, chunk=4)
+    begin(leaver, "best_of_8", SEARCH, n=40, chunk=4)
     seed = leaver.get(SEARCH, "seed")
     leaver.until(lambda: leaver.cells().count() > 0, 30)
     prompt = server.get("/queue")["queue_running"][0][1]
