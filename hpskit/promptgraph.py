@@ -45,7 +45,7 @@ _ROADS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-class _Graph:
+class Graph:
     """The nodes by id, with memos so that a shared branch is walked once."""
 
     def __init__(self, nodes: Mapping[str, Any]) -> None:
@@ -74,45 +74,24 @@ class _Graph:
 
 def read(nodes: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return positive, negative, seed, steps, cfg, sampler and model of an API graph; None when no prompt is in it."""
-    graph = _Graph(nodes)
+    graph = Graph(nodes)
     sampler = _sampler(graph)
     if sampler is None:
         return None
-    positive = _side(graph, sampler, "positive")
+    positive = side_text(graph, sampler, "positive")
     if not positive:
         return None
-    found = {kind: _scalar(graph, sampler, kind) for kind in _SCALARS}
-    return {"positive": positive, "negative": _side(graph, sampler, "negative")} | found
+    found = {kind: scalar(graph, sampler, kind) for kind in _SCALARS}
+    return {"positive": positive, "negative": side_text(graph, sampler, "negative")} | found
 
 
-def read_at(nodes: Mapping[str, Any], node: str) -> dict[str, Any] | None:
-    """Return the settings of the sampler that is node `node` or lies nearest upstream of it; None without a sampler.
-
-    The keys are those of `read`, where the texts may be empty, and "loras": [(name, strength)] from the sampler back to
-    the loader of the model, "sampler_node" and "sampler_class".
-    """
-    graph = _Graph(nodes)
-    if node not in graph.inputs:
-        return None
-    sampler = _nearest_sampler(graph, [node])
-    if sampler is None:
-        return None
-    sides = {side: _side(graph, sampler, side) for side in _OTHER_SIDE}
-    found = {kind: _scalar(graph, sampler, kind) for kind in _SCALARS}
-    place = {"sampler_node": sampler, "sampler_class": str(nodes[sampler].get("class_type", ""))}
-    return sides | found | {"loras": _loras(graph, sampler)} | place
-
-
-def _sampler(graph: _Graph) -> str | None:
+def _sampler(graph: Graph) -> str | None:
     """Return the sampler nearest to an output: breadth first, upstream from the nodes that nobody reads."""
     read_by_others = {source for node in graph.inputs for _, source in graph.sources(node)}
-    return _nearest_sampler(graph, [node for node in graph.inputs if node not in read_by_others])
-
-
-def _nearest_sampler(graph: _Graph, level: list[str]) -> str | None:
+    level = [node for node in graph.inputs if node not in read_by_others]
     seen = set(level)
     while level:
-        found = [node for node in level if _is_sampler(graph, node)]
+        found = [node for node in level if is_sampler(graph, node)]
         if found:
             return found[0]
         level = list(dict.fromkeys(source for node in level for _, source in graph.sources(node) if source not in seen))
@@ -120,7 +99,7 @@ def _nearest_sampler(graph: _Graph, level: list[str]) -> str | None:
     return None
 
 
-def _is_sampler(graph: _Graph, node: str) -> bool:
+def is_sampler(graph: Graph, node: str) -> bool:
     """Tell a sampler from a node that only passes conditionings on (ControlNet has no latent)."""
     names = graph.inputs[node].keys()
     if "guider" in names:
@@ -128,7 +107,8 @@ def _is_sampler(graph: _Graph, node: str) -> bool:
     return "positive" in names and any("latent" in name or "seed" in name or name == "samples" for name in names)
 
 
-def _side(graph: _Graph, sampler: str, side: str) -> str:
+def side_text(graph: Graph, sampler: str, side: str) -> str:
+    """Return the text on the "positive" or "negative" side of a sampler; "" when there is none."""
     inputs = graph.inputs[sampler]
     value = inputs.get(side)
     if value is None:
@@ -143,7 +123,7 @@ def _side(graph: _Graph, sampler: str, side: str) -> str:
     return _text(graph, source, side, 0).strip() if source is not None else ""
 
 
-def _text(graph: _Graph, node: str, side: str, depth: int) -> str:
+def _text(graph: Graph, node: str, side: str, depth: int) -> str:
     """Return the text that flows out of a node on one side of the sampler."""
     key = (node, side)
     if key in graph.texts or depth > MAX_DEPTH:
@@ -158,7 +138,7 @@ def _text(graph: _Graph, node: str, side: str, depth: int) -> str:
     return graph.texts[key]
 
 
-def _input_text(graph: _Graph, name: str, value: Any, side: str, depth: int) -> str:
+def _input_text(graph: Graph, name: str, value: Any, side: str, depth: int) -> str:
     plain = name.lower()
     if plain == _OTHER_SIDE[side] or plain in _NO_TEXT:
         return ""
@@ -191,7 +171,7 @@ def _is_numbered(name: str) -> bool:
     return tail.isdigit() or tail in ("a", "b", "c", "d", "to", "from")
 
 
-def _scalar(graph: _Graph, sampler: str, kind: str) -> str | int | float | None:
+def scalar(graph: Graph, sampler: str, kind: str) -> str | int | float | None:
     """Return a setting of the sampler: its own input, or the one of the node that its input comes from."""
     waiting = [(sampler, 0)]
     seen = {sampler}
@@ -209,31 +189,3 @@ def _scalar(graph: _Graph, sampler: str, kind: str) -> str | int | float | None:
                 seen.add(source)
                 waiting.append((source, depth + 1))
     return None
-
-
-def _loras(graph: _Graph, sampler: str) -> list[tuple[str, float]]:
-    """Return the LoRAs on the model's road, nearest to the loader first; strength 0 and switched off ones left out."""
-    waiting, seen, found = [(sampler, 0)], {sampler}, list[tuple[str, float]]()
-    while waiting:
-        node, depth = waiting.pop(0)
-        inputs = graph.inputs[node]
-        found += _loras_of(inputs)
-        for name in _ROADS["model"] if depth < MAX_DEPTH else ():
-            source = graph.link(inputs.get(name))
-            if source is not None and source not in seen:
-                seen.add(source)
-                waiting.append((source, depth + 1))
-    return found[::-1]
-
-
-def _loras_of(inputs: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Read the stock loader (lora_name, strength_model) and stacks of {"on", "lora", "strength"}."""
-    entries = [(inputs.get("lora_name"), inputs.get("strength_model", 1.0), True)]
-    for value in inputs.values():
-        if isinstance(value, dict):
-            entries.append((value.get("lora"), value.get("strength", 1.0), value.get("on", True)))
-    return [
-        (name[:MAX_TEXT], float(strength))
-        for name, strength, on in entries
-        if isinstance(name, str) and isinstance(strength, (int, float)) and strength and on
-    ]

@@ -9,7 +9,9 @@ from ..hpskit.select import Selection
 from .shown import token
 from .types import ScoreTable
 
-_FORM = re.compile(r"\s*(\d+(?:\s*[,; ]\s*\d+)*)\s*(?:@\s*([0-9a-f]{8}))?\s*")
+MOST_TEXT = 32_000
+"""Characters of a pick; 4096 positions with room to spare."""
+_TOKEN = re.compile(r"[0-9a-f]{8}")
 STALE = "The pick was made among other images and does not count for these; the rule decided. Pick again, or clear it."
 
 
@@ -21,15 +23,9 @@ def picked(table: ScoreTable, text: str) -> tuple[Selection | None, str]:
     """
     if not text.strip():
         return None, ""
-    match = _FORM.fullmatch(text[:10_000])
-    if match is None:
-        raise SelectionError(
-            f'The pick "{text[:40]}" is no list of positions. Write positions such as "2,0", counted from 0, click '
-            "images in the gallery of HPS Select, or leave it empty for the rule."
-        )
-    if match[2] and match[2] != token(table):
+    places, mark = _parsed(text)
+    if mark and mark != token(table):
         return None, STALE
-    places = [int(number) for number in re.findall(r"\d+", match[1])]
     absent = next((place for place in places if place >= len(table)), None)
     if absent is not None:
         raise SelectionError(
@@ -39,3 +35,16 @@ def picked(table: ScoreTable, text: str) -> tuple[Selection | None, str]:
     kept = tuple(dict.fromkeys(places))
     rest = tuple(index for index in table.ranking.order if index not in kept)
     return Selection(kept, rest, False, f"Kept {len(kept)} of {len(table)}, picked by hand."), ""
+
+
+def _parsed(text: str) -> tuple[list[int], str]:
+    """Return positions and token. Split, not matched as a whole: workflows come from strangers, and so do picks."""
+    listed, _, mark = text[: MOST_TEXT + 1].strip().partition("@")
+    numbers, mark = re.split(r"[,;\s]+", listed.strip()), mark.strip()
+    sound = all(part.isascii() and part.isdigit() and len(part) <= 6 for part in numbers)
+    if len(text) > MOST_TEXT or not sound or (mark and not _TOKEN.fullmatch(mark)):
+        raise SelectionError(
+            f'The pick "{text[:40]}" is no list of positions. Write positions such as "2,0", counted from 0, click '
+            "images in the gallery of HPS Select, or leave it empty for the rule."
+        )
+    return [int(part) for part in numbers], mark

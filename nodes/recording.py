@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..hpskit import promptgraph
+from ..hpskit import graphsettings
 from ..hpskit.errors import HpsError
 from ..hpskit.ledger import Entry, Ledger
 from ..hpskit.types import ScorerInfo
@@ -122,7 +122,7 @@ class Recorder:
 
     def _seed(self, judged: Judged) -> dict[str, Any]:
         """Return seed and extra: all images of a batch carry the sampler's seed, which makes the first one only."""
-        extra, given = dict(judged.extra), self._settings.seed
+        extra, given = {**self._settings.extra, **judged.extra}, self._settings.seed
         if judged.seed is not None:
             return {"seed": judged.seed, "extra": extra}
         if BATCH_INDEX not in extra:
@@ -134,7 +134,7 @@ def _settings_of(origin: Origin) -> Entry:
     """Return an entry with what the graph says about the images that reach the node, and blanks for the rest."""
     blank = Entry(prompt="", scorer="", scorer_version="", preprocess="", dtype="", score=0.0, source="comfyui")
     try:
-        found = promptgraph.read_at(origin.graph, origin.node)
+        found = graphsettings.read_at(origin.graph, origin.node)
     except Exception:  # the graph is whatever other packs make of it
         log.debug("The graph could not be read", exc_info=True)
         found = None
@@ -150,6 +150,7 @@ def _settings_of(origin: Origin) -> Entry:
         steps=_whole(found["steps"]),
         cfg=_number(found["cfg"]),
         denoise=_number(found["denoise"]),
+        extra={"guidance": True} if found["guided"] else {},
         seed=None if found["sampler_class"] in SEARCHES else _whole(found["seed"]),
     )
 

@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"images", "prompts", "cards", "weights"}),
     frozenset({"scorers", "embedded"}),
     frozenset({"rules", "select", "search", "stats", "taste"}),
-    frozenset({"ledger", "stamp", "metadata", "containers", "xmp", "promptgraph", "report"}),
+    frozenset({"ledger", "stamp", "metadata", "containers", "xmp", "promptgraph", "graphsettings", "report"}),
     frozenset({"cli", "commands", "__main__"}),
 )
 """First names below hpskit, lowest layer first; a module may import its own layer and those before it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hpskit import promptgraph
+from hpskit import graphsettings
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def sampler(name: str, steps: int, seed: int, **inputs: Any) -> dict[str, Any]:
 
 
 def test_each_node_sees_its_own_sampler() -> None:
-    first, second = (promptgraph.read_at(graph(), name) for name in ("12", "22"))
+    first, second = (graphsettings.read_at(graph(), name) for name in ("12", "22"))
     assert first is not None and second is not None
     assert (first["sampler"], first["steps"], first["seed"]) == ("euler", 20, 7)
     assert (second["sampler"], second["steps"], second["seed"]) == ("dpmpp_2m", 8, 99)
@@ -55,7 +55,7 @@ def test_each_node_sees_its_own_sampler() -> None:
 
 
 def test_loras_on_the_models_road_count() -> None:
-    first, second = (promptgraph.read_at(graph(), name) for name in ("12", "22"))
+    first, second = (graphsettings.read_at(graph(), name) for name in ("12", "22"))
     assert first is not None and first["loras"] == [("ink.safetensors", 0.8)]
     assert second is not None and second["loras"] == []
 
@@ -68,13 +68,13 @@ def test_stacks_of_loras() -> None:
         lora_2={"on": False, "lora": "b.safetensors", "strength": 1.0},
         header={"type": "x"},
     )
-    found = promptgraph.read_at(graph(**{"2": stack}), "12")
+    found = graphsettings.read_at(graph(**{"2": stack}), "12")
     assert found is not None and found["loras"] == [("a.safetensors", 0.5)]
 
 
 def test_a_node_that_samples_itself() -> None:
     inputs = sampler("lcm", 4, 11, model=["2", 0])["inputs"]
-    found = promptgraph.read_at(graph(**{"40": node("HPS_BestOfNSimple", **inputs)}), "40")
+    found = graphsettings.read_at(graph(**{"40": node("HPS_BestOfNSimple", **inputs)}), "40")
     assert found is not None and (found["sampler"], found["sampler_class"]) == ("lcm", "HPS_BestOfNSimple")
     assert found["loras"] == [("ink.safetensors", 0.8)]
 
@@ -87,7 +87,7 @@ def test_separate_sampler_parts() -> None:
         "53": node("KSamplerSelect", sampler_name="heun"),
         "54": node("BasicScheduler", model=["2", 0], scheduler="beta", steps=12, denoise=0.9),
     }
-    found = promptgraph.read_at(graph(**parts), "50")
+    found = graphsettings.read_at(graph(**parts), "50")
     assert found is not None
     assert (found["seed"], found["sampler"], found["scheduler"]) == (2**64 - 1, "heun", "beta")
     assert (found["steps"], found["cfg"], found["denoise"]) == (12, 3.5, 0.9)
@@ -96,7 +96,7 @@ def test_separate_sampler_parts() -> None:
 
 @pytest.mark.parametrize("name", ["31", "30", "nowhere", ""])
 def test_without_a_sampler_nothing_is_known(name: str) -> None:
-    assert promptgraph.read_at(graph(), name) is None
+    assert graphsettings.read_at(graph(), name) is None
 
 
 def test_circles_and_odd_values_end() -> None:
@@ -105,6 +105,68 @@ def test_circles_and_odd_values_end() -> None:
         "3": node("Loop", model=["2", 0], lora={"lora": 5, "strength": 1}, more={"lora": "x", "strength": None}),
         "10": sampler("euler", 20, 7, model=["10", 0]),
     }
-    found = promptgraph.read_at(graph(**odd), "12")
+    found = graphsettings.read_at(graph(**odd), "12")
     assert found is not None and found["loras"] == [] and found["model"] is None
-    assert promptgraph.read_at({"1": "x", "2": {"inputs": 3}, "3": None}, "1") is None
+    assert graphsettings.read_at({"1": "x", "2": {"inputs": 3}, "3": None}, "1") is None
+
+
+# --- seeds that may be copied -----------------------------------------------------------------------------------------
+
+
+def seed_at(name: str, **changes: Any) -> int | None:
+    found = graphsettings.read_at(graph(**changes), name)
+    assert found is not None
+    seed: int | None = found["seed"]
+    return seed
+
+
+def test_a_plain_chain_has_its_seed() -> None:
+    assert seed_at("12") == 7
+    assert seed_at("12", **{"12": node("HPS_Score", images=["13", 0]), "13": node("ImageScale", image=["11", 0])}) == 7
+
+
+def test_a_second_stage_has_no_seed_of_its_own() -> None:
+    second = sampler("euler", 20, 0, model=["1", 0])
+    second["inputs"]["latent_image"] = ["20", 0]
+    assert seed_at("12", **{"10": second}) is None
+    advanced = node("KSamplerAdvanced", noise_seed=0, add_noise="disable", positive=["4", 0], latent_image=["6", 0])
+    assert seed_at("12", **{"10": advanced}) is None
+    detailer = node("FaceDetailer", image=["11", 0], positive=["4", 0], negative=["5", 0], seed=5, model=["1", 0])
+    assert seed_at("12", **{"12": node("HPS_Score", images=["13", 0]), "13": detailer}) is None
+
+
+@pytest.mark.parametrize("kind", ["HPS_BestOfN", "HPS_OptimizeNoise", "HPS_LoadNoise"])
+def test_a_noise_that_was_chosen_is_not_that_of_the_first_seed(kind: str) -> None:
+    inputs = {"noise": ["51", 0], "guider": ["52", 0]} if kind != "HPS_LoadNoise" else {"noise": "x.safetensors"}
+    chain = {
+        "10": node("SamplerCustomAdvanced", noise=["50", 3], guider=["52", 0], latent_image=["6", 0]),
+        "50": node(kind, **inputs),
+        "51": node("RandomNoise", noise_seed=1),
+        "52": node("CFGGuider", model=["2", 0], positive=["4", 0], negative=["5", 0], cfg=3.5),
+    }
+    assert seed_at("12", **chain) is None
+
+
+@pytest.mark.parametrize("kind", ["HPS_Select", "ImageFromBatch", "RebatchImages", "ImageSelector"])
+def test_an_image_taken_out_of_a_batch_has_no_seed(kind: str) -> None:
+    chain = {"12": node("HPS_Score", images=["13", 0]), "13": node(kind, image=["11", 0])}
+    assert seed_at("12", **chain) is None
+
+
+def test_of_two_samplers_only_what_they_share_is_told() -> None:
+    chain = {"12": node("HPS_Score", images=["13", 0]), "13": node("Joined", image1=["11", 0], image2=["21", 0])}
+    found = graphsettings.read_at(graph(**chain), "12")
+    assert found is not None
+    assert (found["sampler"], found["steps"], found["seed"], found["loras"]) == (None, None, None, [])
+    assert (found["scheduler"], found["cfg"], found["model"], found["positive"]) == (
+        *("karras", 5.5, "base.safetensors"),
+        "a fox",
+    )
+
+
+def test_guided_models_are_told_from_plain_ones() -> None:
+    plain, guided = (
+        graphsettings.read_at(graph(**{"3": node(kind, model=["2", 0])}), "12")
+        for kind in ("ModelSamplingFlux", "HPS_RewardGuidance")
+    )
+    assert plain is not None and guided is not None and (plain["guided"], guided["guided"]) == (False, True)
