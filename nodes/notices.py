@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .recall import MEMORY, signature
+from .recall import MEMORY, Place, signature
 
 log = logging.getLogger("hps")
 
@@ -19,9 +19,9 @@ def send_event(name: str, data: dict[str, Any]) -> None:
     try:
         server = _server()
         if server.client_id is not None:
-            workflow = _workflow_id(server)
-            MEMORY.event(server.client_id, workflow, name, data)
-            server.send_sync(name, {**data, "workflow": workflow}, server.client_id)
+            place = _place(server)
+            MEMORY.event(place, name, data)
+            server.send_sync(name, {**data, "workflow": place.workflow}, server.client_id)
     except Exception:
         log.debug("The event %s was not sent", name, exc_info=True)
 
@@ -30,24 +30,24 @@ def shown_at_end(node: str | None, graph: Mapping[str, Any] | None, hps: dict[st
     """Keep what a node shows at its end, and return it as it goes out."""
     try:
         server = _server()
+        place = _place(server)
         if node and graph:
-            MEMORY.keep(signature(graph, str(node)), hps)
+            MEMORY.keep(signature(graph, str(node)), place.prompt, hps)
         if node and server.client_id is not None:
-            MEMORY.end(server.client_id, _workflow_id(server), str(node), hps)
+            MEMORY.end(place, str(node), hps)
     except Exception:
         log.debug("The result of node %s was not kept", node, exc_info=True)
     return hps
 
 
-def graph_of(prompt_id: str) -> Mapping[str, Any] | None:
-    """Return the graph of a prompt that runs or has run, in API format; None when the host no longer knows it."""
+def prompt_of(prompt_id: str) -> tuple[Mapping[str, Any], str] | None:
+    """Return the graph of a prompt that runs or has run, in API format, and its workflow's id; None when unknown."""
     queue = _server().prompt_queue
-    running = getattr(queue, "get_current_queue_volatile", queue.get_current_queue)()[0]
-    history = queue.get_history(prompt_id=prompt_id)
-    items = [item for item in running if item[1] == prompt_id]
-    items += [entry["prompt"] for entry in history.values()]
-    graph = items[0][2] if items else None
-    return graph if isinstance(graph, Mapping) else None
+    items = [item for item in _running(queue) if item[1] == prompt_id]
+    items += [entry["prompt"] for entry in queue.get_history(prompt_id=prompt_id).values()]
+    if not items or not isinstance(items[0][2], Mapping):
+        return None
+    return items[0][2], _workflow_id(items[0])
 
 
 def notice(severity: str, summary: str, detail: str) -> None:
@@ -66,14 +66,23 @@ def _server() -> Any:
     return PromptServer.instance
 
 
-def _workflow_id(server: Any) -> str:
-    """Return the id of the workflow that runs now, as the interface knows it."""
-    queue = getattr(server, "prompt_queue", None)
+def _place(server: Any) -> Place:
+    """Return who runs what now."""
+    running = _running(getattr(server, "prompt_queue", None))
+    prompt = str(running[0][1]) if running else str(getattr(server, "last_prompt_id", None) or "")
+    return Place(str(server.client_id or ""), _workflow_id(running[0]) if running else "", prompt)
+
+
+def _running(queue: Any) -> list[Any]:
     if queue is None:
-        return ""
+        return []
     # The other way to ask copies the whole queue, and events are many.
-    running = getattr(queue, "get_current_queue_volatile", queue.get_current_queue)()[0]
-    extra = running[0][3] if running and isinstance(running[0][3], dict) else {}
+    return list(getattr(queue, "get_current_queue_volatile", queue.get_current_queue)()[0])
+
+
+def _workflow_id(item: Any) -> str:
+    """Return the id of an item's workflow, as the interface knows it."""
+    extra = item[3] if isinstance(item[3], dict) else {}
     workflow = (extra.get("extra_pnginfo") or {}).get("workflow") or {}
     return str(workflow.get("id") or "") if isinstance(workflow, dict) else ""
 

@@ -19,13 +19,26 @@ MOST_CLIENTS, MOST_NODES, MOST_ITEMS = 16, 128, 5000
 class Shown:
     """What the interface knows of one node."""
 
-    workflow: str = ""
+    workflow: str
     """Id of the workflow that the node belongs to; empty for graphs without one."""
+    node: str
+    """Its execution id."""
+    prompt: str = ""
+    """Id of the run that told last."""
     event: str | None = None
     data: dict[str, Any] | None = None
     """Newest event, its lists joined with those of the events before."""
-    hps: dict[str, Any] | None = None
-    """What the node gave at its end."""
+    hps: list[dict[str, Any]] = field(default_factory=list)
+    """What the node gave at its ends: one for each item of a list that it ran over."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Who runs what: browser tab, workflow and prompt."""
+
+    client: str
+    workflow: str = ""
+    prompt: str = ""
 
 
 def signature(graph: Mapping[str, Any], node: str) -> str:
@@ -73,48 +86,55 @@ class Memory:
     """The last state of every node, by browser tab: a page that is loaded again would begin with empty nodes."""
 
     clients: OrderedDict[str, OrderedDict[str, Shown]] = field(default_factory=OrderedDict)
-    results: OrderedDict[str, dict[str, Any]] = field(default_factory=OrderedDict)
+    results: OrderedDict[str, tuple[str, list[dict[str, Any]]]] = field(default_factory=OrderedDict)
     """What nodes gave at their ends, by signature: the host tells no page about results out of its cache."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def event(self, client: str, workflow: str, name: str, data: dict[str, Any]) -> None:
+    def event(self, place: Place, name: str, data: dict[str, Any]) -> None:
         """Keep an event of a node."""
         with self.lock:
-            shown = self._shown(client, workflow, str(data.get("node")))
+            shown = self._shown(place, str(data.get("node")))
             same = shown.event == name and shown.data is not None and shown.data.get("run") == data.get("run")
             shown.data = _joined(shown.data or {}, data) if same else dict(data)
-            shown.event, shown.hps = name, None
+            shown.event = name
 
-    def end(self, client: str, workflow: str, node: str, hps: dict[str, Any]) -> None:
+    def end(self, place: Place, node: str, hps: dict[str, Any]) -> None:
         """Keep what a node gave at its end."""
         with self.lock:
-            self._shown(client, workflow, node).hps = hps
+            self._shown(place, node).hps.append(hps)
 
-    def keep(self, mark: str, hps: dict[str, Any]) -> None:
-        """Keep what a node with these inputs gave."""
+    def keep(self, mark: str, prompt: str, hps: dict[str, Any]) -> None:
+        """Keep what a node with these inputs gave; in one prompt it may give several times."""
         with self.lock:
-            self.results[mark] = hps
+            before, given = self.results.get(mark, ("", []))
+            self.results[mark] = prompt, [*(given if prompt and prompt == before else []), hps]
             self.results.move_to_end(mark)
             while len(self.results) > MOST_NODES:
                 self.results.popitem(last=False)
 
-    def given(self, graph: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def given(self, graph: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """Return what is known of the results of a graph's nodes, by their ids."""
         ours = [name for name, node in graph.items() if str(node.get("class_type", "")).startswith("HPS_")]
         marks = {name: signature(graph, name) for name in ours}
         with self.lock:
-            return {name: self.results[mark] for name, mark in marks.items() if mark in self.results}
+            return {name: self.results[mark][1] for name, mark in marks.items() if mark in self.results}
 
     def of(self, client: str) -> dict[str, dict[str, Any]]:
-        """Return the states of a tab's nodes by execution id."""
+        """Return the states of a tab's nodes, each with its node and workflow."""
         with self.lock:
-            return {node: dict(vars(shown)) for node, shown in self.clients.get(client, {}).items()}
+            return {key: dict(vars(shown)) for key, shown in self.clients.get(client, {}).items()}
 
-    def _shown(self, client: str, workflow: str, node: str) -> Shown:
-        nodes = _touched(self.clients, client, OrderedDict, MOST_CLIENTS)
-        shown: Shown = _touched(nodes, node, Shown, MOST_NODES)
-        if shown.workflow != workflow:
-            shown = nodes[node] = Shown(workflow)
+    def clear(self) -> None:
+        """Forget everything."""
+        with self.lock:
+            self.clients.clear()
+            self.results.clear()
+
+    def _shown(self, place: Place, node: str) -> Shown:
+        nodes = _touched(self.clients, place.client, OrderedDict, MOST_CLIENTS)
+        shown: Shown = _touched(nodes, f"{place.workflow} {node}", lambda: Shown(place.workflow, node), MOST_NODES)
+        if shown.prompt != place.prompt:
+            shown.prompt, shown.event, shown.data, shown.hps = place.prompt, None, None, []
         return shown
 
 

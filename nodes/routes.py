@@ -18,7 +18,7 @@ from aiohttp import web
 from ..hpskit.ledger import SORTS, Ledger, Pick, Query, Row
 from . import pictures, recording, settings
 from .guarded import Handler, Refused, guarded, json_body, one_of, seconds, whole
-from .notices import graph_of, without_nan
+from .notices import prompt_of, without_nan
 from .recall import MEMORY
 
 PREFIX = "/hps/v1"
@@ -165,6 +165,9 @@ async def next_pair(request: web.Request) -> web.StreamResponse:
 async def add_pick(request: web.Request) -> web.StreamResponse:
     """Write down what a person chose, and tell what the scorer thinks."""
     pick = _pick(await json_body(request))
+    chosen = settings.ledger_settings()
+    if not chosen.enabled:
+        raise Refused(403, f"The pick was not kept. {chosen.reason}")
 
     def write(ledger: Ledger) -> tuple[int, list[Any]]:
         known = [ledger.row(number) for number in pick.shown]
@@ -203,15 +206,18 @@ async def agreement(request: web.Request) -> web.StreamResponse:
 
 async def snapshot(request: web.Request) -> web.StreamResponse:
     """Answer with the last state of the nodes that a browser tab ran; its id is known to that tab only."""
-    return _json({"nodes": MEMORY.of(request.query.get("client", ""))})
+    _refuse_strangers()
+    return _json({"nodes": MEMORY.of(_text(request, "client") or "nobody")})
 
 
 async def shown(request: web.Request) -> web.StreamResponse:
-    """Answer with the results of a prompt's nodes, which the host does not repeat when they come from its cache."""
-    graph = graph_of(_text(request, "prompt") or "")
-    if graph is None:
+    """Answer with the workflow of a prompt, and with results of its nodes that the host may take from its cache."""
+    _refuse_strangers()
+    found = prompt_of(_text(request, "prompt") or "")
+    if found is None:
         raise Refused(404, "The server does not know this run, or no longer. Run the workflow again.")
-    return _json({"nodes": MEMORY.given(graph)})
+    graph, workflow = found
+    return _json({"workflow": workflow, "nodes": MEMORY.given(graph)})
 
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
@@ -234,11 +240,17 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 # --- help ------------------------------------------------------------------------------------------------------------
 
 
-async def _ask(question: Callable[[Ledger], Answer]) -> Answer:
-    """Ask the ledger in another thread; refused where several people share the server."""
+def _refuse_strangers() -> None:
+    """Refuse where several people share the server, and results of one would reach another."""
     chosen = settings.ledger_settings()
     if chosen.shared:
         raise Refused(403, chosen.reason)
+
+
+async def _ask(question: Callable[[Ledger], Answer]) -> Answer:
+    """Ask the ledger in another thread; refused where several people share the server."""
+    _refuse_strangers()
+    chosen = settings.ledger_settings()
     return await asyncio.to_thread(lambda: question(recording.opened(chosen)))
 
 

@@ -6,8 +6,8 @@ Nothing here changes a result; whatever does is an input of a node, since workfl
 from __future__ import annotations
 
 import json
-import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from typing import Any
 import folder_paths
 from comfy.cli_args import args
 
-log = logging.getLogger("hps")
-
 ENABLED, MEGABYTES = "HPS.Ledger.Enabled", "HPS.Ledger.MaxMegabytes"
 LEAST, DEFAULT, MOST = 16, 256, 4096
 """Megabytes that the ledger may take."""
 _MAX_FILE = 8 << 20
+ATTEMPTS, PAUSE = 3, 0.05
+"""How often a file that cannot be read is tried, and seconds between."""
 SWITCH = "HPS_LEDGER"
 """Environment variable that switches recording off with the value "off"."""
 
@@ -43,7 +43,7 @@ def ledger_folder() -> Path:
 
 
 def ledger_settings() -> LedgerSettings:
-    """Return the settings as they are now; a file that cannot be read means the defaults."""
+    """Return the settings as they are now; without a file that can be read, the defaults."""
     stored = _stored()
     size = stored.get(MEGABYTES, DEFAULT)
     known = isinstance(size, (int, float)) and not isinstance(size, bool) and size == size
@@ -62,16 +62,31 @@ def _why_off(stored: dict[str, Any]) -> str:
     return ""
 
 
+_last: dict[str, dict[str, Any]] = {}
+"""What each file said when it could last be read."""
+
+
 def _stored() -> dict[str, Any]:
-    """Return the settings of the one user; {} when there are none yet."""
+    """Return the settings of the one user; {} when there are none.
+
+    The host writes the file anew at every change, and a reader may find it half written: then what it said before
+    counts. Taking the defaults instead would record against the person's will, and trim the ledger to another size.
+    """
     path = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
-    try:
-        if path.stat().st_size > _MAX_FILE:
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE)
+        try:
+            if path.stat().st_size > _MAX_FILE:
+                break
+            value = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
             return {}
-        value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError):
-        log.debug("The host's settings cannot be read; the defaults are used", exc_info=True)
-        return {}
-    return value if isinstance(value, dict) else {}
+        except (OSError, ValueError, RecursionError):
+            if str(path) in _last:
+                break
+            continue
+        if isinstance(value, dict):
+            _last[str(path)] = {name: value[name] for name in (ENABLED, MEGABYTES) if name in value}
+        break
+    return _last.get(str(path), {})

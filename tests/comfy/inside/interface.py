@@ -117,9 +117,16 @@ def check_the_switch_in_the_settings_is_obeyed() -> None:
         path.unlink()
     assert rows() == []
     for text in ("", "[1]", '{"HPS.Ledger.Enabled": "no", "HPS.Ledger.MaxMegabytes": true}', "{", "[" * 100_000):
+        pack("nodes.settings")._last.clear()
         path.write_text(text)
         chosen = pack("nodes.settings").ledger_settings()
         assert chosen.enabled and chosen.max_bytes == 256 << 20, text[:20]
+    path.write_text(json.dumps({"HPS.Ledger.Enabled": False, "HPS.Ledger.MaxMegabytes": 4096}))
+    for text in (None, "", '{"HPS.Led'):  # as the host leaves it while it writes
+        if text is not None:
+            path.write_text(text)
+        chosen = pack("nodes.settings").ledger_settings()
+        assert not chosen.enabled and chosen.max_bytes == 4096 << 20, text
     for size, bytes_ in ((1, 16 << 20), (10**9, 4096 << 20), (20, 20 << 20)):
         path.write_text(json.dumps({"HPS.Ledger.MaxMegabytes": size}))
         assert pack("nodes.settings").ledger_settings().max_bytes == bytes_
@@ -195,7 +202,18 @@ def check_a_pick_among_other_images_does_not_count() -> None:
 
 def check_senseless_picks_are_refused() -> None:
     run, _ = score([1.0, 3.0])
-    for text in ("2", "first", "1,,0", "-1", "0@xyz", "99999999999999999999"):
+    for text in (
+        "2",
+        "first",
+        ",0",
+        "-1",
+        "0" + "  0" * 5000 + "x",
+        "1" + " " * 31000 + "x",
+        "9" * 31000,
+        "0 " * 20000,
+        "0@xyz",
+        "99999999999999999999",
+    ):
         answer, _ = select(run[0][0], pick=text)
         assert not answer.ok and answer.error_type.endswith("SelectionError") and "ick" in answer.error, text
 
@@ -239,23 +257,29 @@ def check_the_ledger_lies_where_no_route_reaches() -> None:
 
 def check_state_is_kept_for_a_page_that_loads_again() -> None:
     recall = pack("nodes.recall")
-    memory = recall.Memory()
-    memory.event("tab", "w", "hps.optimize", {"node": "5", "run": "a", "points": [1], "done": 0.1, "image": {"f": 1}})
-    memory.event("tab", "w", "hps.optimize", {"node": "5", "run": "a", "points": [2, 3], "done": 0.5, "image": None})
-    state = memory.of("tab")["5"]
+    memory, place = recall.Memory(), recall.Place("tab", "w", "p1")
+    memory.event(place, "hps.optimize", {"node": "5", "run": "a", "points": [1], "done": 0.1, "image": {"f": 1}})
+    memory.event(place, "hps.optimize", {"node": "5", "run": "a", "points": [2, 3], "done": 0.5, "image": None})
+    (state,) = memory.of("tab").values()
+    assert (state["node"], state["workflow"]) == ("5", "w")
     assert state["data"]["points"] == [1, 2, 3] and state["data"]["done"] == 0.5 and state["data"]["image"] == {"f": 1}
-    memory.event("tab", "w", "hps.optimize", {"node": "5", "run": "b", "points": [9]})
-    assert memory.of("tab")["5"]["data"]["points"] == [9]
-    memory.end("tab", "w", "5", {"kind": "search"})
-    assert memory.of("tab")["5"]["hps"] == {"kind": "search"} and memory.of("other") == {}
-    memory.event("tab", "other workflow", "hps.optimize", {"node": "5", "run": "b", "points": [7]})
-    assert memory.of("tab")["5"]["data"]["points"] == [7] and memory.of("tab")["5"]["hps"] is None
+    memory.event(place, "hps.optimize", {"node": "5", "run": "b", "points": [9]})
+    memory.end(place, "5", {"item": 1})
+    memory.end(place, "5", {"item": 2})
+    (state,) = memory.of("tab").values()
+    assert state["data"]["points"] == [9] and state["hps"] == [{"item": 1}, {"item": 2}] and memory.of("other") == {}
+    memory.event(recall.Place("tab", "other workflow", "p2"), "hps.optimize", {"node": "5", "run": "b", "points": [7]})
+    first, second = memory.of("tab").values()
+    assert first["hps"] and not second["hps"] and second["data"]["points"] == [7], "one workflow hides another"
+    memory.event(recall.Place("tab", "w", "p3"), "hps.optimize", {"node": "5", "run": "c", "points": [8]})
+    assert memory.of("tab")["w 5"]["hps"] == [], "results of an earlier run hide the one that goes on"
     for k in range(3 * recall.MOST_CLIENTS):
-        memory.event(f"tab {k}", "w", "hps.candidate", {"node": "1", "candidates": [0] * recall.MOST_ITEMS * 2})
+        data = {"node": "1", "candidates": [0] * recall.MOST_ITEMS * 2}
+        memory.event(recall.Place(f"tab {k}"), "hps.candidate", data)
     assert len(memory.clients) == recall.MOST_CLIENTS
     score([1.0, 2.0])
     kept = recall.MEMORY.of(server.client_id)
-    assert any(state["hps"] and state["hps"]["kind"] == "pool" for state in kept.values())
+    assert any(hps["kind"] == "pool" for state in kept.values() for hps in state["hps"])
 
 
 def check_results_are_known_by_their_inputs() -> None:
@@ -269,8 +293,11 @@ def check_results_are_known_by_their_inputs() -> None:
     same = recall.signature(graph(1), "2")
     assert same == recall.signature(graph(1, 5), "7") != recall.signature(graph(2), "2") and same
     memory = recall.Memory()
-    memory.keep(same, {"kind": "pool"})
-    assert memory.given(graph(1, 9)) == {"11": {"kind": "pool"}} and memory.given(graph(3)) == {}
+    memory.keep(same, "p1", {"item": 1})
+    memory.keep(same, "p1", {"item": 2})
+    assert memory.given(graph(1, 9)) == {"11": [{"item": 1}, {"item": 2}]} and memory.given(graph(3)) == {}
+    memory.keep(same, "p2", {"item": 3})
+    assert memory.given(graph(1)) == {"2": [{"item": 3}]}
     deep = {str(k): {"class_type": "Step", "inputs": {"a": [str(k + 1), 0], "b": [str(k + 1), 0]}} for k in range(400)}
     assert recall.signature(deep, "0")
     circle = {"1": {"class_type": "A", "inputs": {"x": ["1", 0]}}}
