@@ -1,5 +1,6 @@
 // @ts-check
 // The one file that registers with the host.
+import { closeLarge } from "./lib/board_actions.js";
 import { styleOnce } from "./lib/dom.js";
 import { app, eachNode, loadWords } from "./lib/host.js";
 import { restore, showOutputs, startLive } from "./lib/live.js";
@@ -47,6 +48,7 @@ app.registerExtension({
   },
 
   afterConfigureGraph() {
+    closeLarge();
     restore();
   },
 

@@ -1,15 +1,28 @@
 // @ts-check
 // What can be done with a row of the leaderboard: open its workflow, see its picture large.
 import { el } from "./dom.js";
-import { modelText, number, scoreText, settingsText, standingText, when } from "./format.js";
+import { modelText, number, oneLine, scoreText, settingsText, standingText, standingTip, when } from "./format.js";
 import { explain, fetchWorkflow, imageUrl } from "./client.js";
-import { confirmed, loadGraph, t, toast, unsaved } from "./host.js";
+import { confirmed, loadGraph, opensBeside, t, toast } from "./host.js";
 import { copySeed } from "./actions.js";
-import { Floating } from "./floating.js";
+import { Floating, plain } from "./floating.js";
 
 /** @typedef {import("./client.js").Row} Row */
 
+const LONGEST_NAME = 40;
+
 let opening = false;
+
+/** @param {Row} row @returns {string} "seed 53 - first words", fit to be the name of a tab and of a file */
+export function tabName({ id, seed, prompt }) {
+  const known = seed === null ? "" : t("board.seedOf", "seed {seed}", { seed });
+  const whole = [known, oneLine(prompt, LONGEST_NAME * 2)].filter(Boolean).join(" - ");
+  const safe = whole.replace(/[\p{C}<>:"/\\|?*]+/gu, " ").replace(/\s+/g, " ").trim();
+  const short = [...safe].slice(0, LONGEST_NAME).join("");
+  // A word that was cut goes, as long as something is left; no file's name begins or ends with a dot.
+  const words = short === safe ? short : short.replace(/(?<=\S.*) \S*$/u, "");
+  return words.replace(/^[. -]+|[. -]+$/g, "") || `HPS ${id}`;
+}
 
 /**
  * Open the workflow that made a row's picture in a new tab of the host.
@@ -20,8 +33,9 @@ export async function openWorkflow(row) {
   opening = true;
   try {
     const { kind, graph } = await fetchWorkflow(row.id);
-    if (unsaved() && !(await askFirst())) return;
-    await loadGraph(kind, graph, `HPS ${row.id}`);
+    if (!opensBeside() && !(await askFirst())) return;
+    await loadGraph(kind, graph, tabName(row));
+    closeLarge();
   } catch (error) {
     toast("error", t("board.workflowFailed", "The workflow could not be opened"), explain(error));
   } finally {
@@ -34,7 +48,7 @@ function askFirst() {
     t("board.workflowTitle", "Open the workflow of this picture?"),
     t(
       "board.workflowAsk",
-      "The workflow that is open has unsaved changes. This one opens beside it, in a tab of its own; save first if you are not sure.",
+      "It takes the place of the workflow that is open. Save that one first if you want to keep it.",
     ),
   );
 }
@@ -63,7 +77,18 @@ class LargeView {
     /** @type {Row[]} */
     this.rows = [];
     this.at = 0;
-    this.card = new Floating(t("large.title", "Picture"), "hps-large", onClose);
+    /** Esc on the canvas reaches no card; what the host has to close itself comes first. */
+    const escape = (/** @type {KeyboardEvent} */ event) => {
+      if (event.key !== "Escape" || !plain(event) || event.defaultPrevented || hostsOwn(event.target)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.card.close();
+    };
+    document.addEventListener("keydown", escape);
+    this.card = new Floating(t("large.title", "Picture"), "hps-large", () => {
+      document.removeEventListener("keydown", escape);
+      onClose();
+    });
     this.image = el("img", { class: "hps-large-picture", draggable: false });
     this.image.addEventListener("error", () => this.#failed());
     this.image.addEventListener("load", () => this.card.element.classList.remove("hps-broken"));
@@ -111,7 +136,9 @@ class LargeView {
     this.after.disabled = this.at === this.rows.length - 1;
     this.seed.hidden = row.seed === null;
     this.workflow.hidden = !row.workflow;
-    this.facts.replaceChildren(...facts(row).flatMap(([name, text]) => [el("dt", { text: name }), el("dd", { text })]));
+    this.facts.replaceChildren(
+      ...facts(row).flatMap(([name, text, title = ""]) => [el("dt", { text: name }), el("dd", { text, title })]),
+    );
   }
 
   /** The full picture did not load: take the small one, then say so. */
@@ -136,6 +163,16 @@ class LargeView {
   }
 }
 
+/** Dialogs and menus that close at Esc. */
+const CLOSED_BY_ESC =
+  "dialog[open], [aria-modal=true], .p-dialog, .p-contextmenu, .litecontextmenu, .graphdialog, .hps-viewer, .hps-menu";
+
+/** @param {any} target of a key @returns {boolean} whether Esc has something to do there or in an open dialog */
+function hostsOwn(target) {
+  const writing = target?.closest?.("input, textarea, select, [contenteditable=true], [role=dialog], [role=menu]");
+  return Boolean(writing) || document.querySelector(CLOSED_BY_ESC) !== null;
+}
+
 /** @param {string} text @param {string} title @param {() => void} run */
 function button(text, title, run) {
   const made = el("button", { type: "button", class: "hps-button", text, title, on: { click: run } });
@@ -143,15 +180,15 @@ function button(text, title, run) {
   return made;
 }
 
-/** @param {Row} row @returns {[string, string][]} names and words of what is known */
+/** @param {Row} row @returns {[string, string, string?][]} names and words of what is known, more in a tooltip */
 function facts(row) {
   const parts = Object.entries(row.parts ?? {}).map(([name, score]) => `${name} ${scoreText(score)}`);
   const standing = `${standingText(row.standing)} ${t("board.of", "of {n}", { n: number(row.group.n) })}`;
-  /** @type {[string, string][]} */
+  /** @type {[string, string, string?][]} */
   const all = [
     [t("board.score", "Score"), `${scoreText(row.score)} (${row.scorer} ${row.scorer_version}, ${row.preprocess})`],
     [t("large.parts", "Parts"), parts.join(", ")],
-    [t("board.standing", "Standing"), standing],
+    [t("board.standing", "Standing"), standing, standingTip(row)],
     [t("large.prompt", "Prompt"), row.prompt],
     [t("large.negative", "Negative"), row.negative],
     [t("board.seed", "Seed"), row.seed ?? ""],

@@ -1,7 +1,7 @@
 // @ts-check
 // The leaderboard's table: which columns fit, its rows, and how keys move through them.
 import { el } from "./dom.js";
-import { ago, modelText, oneLine, scoreText, settingsText, standingText, when } from "./format.js";
+import { ago, modelText, oneLine, scoreText, settingsText, standingText, standingTip, when } from "./format.js";
 import { imageUrl } from "./client.js";
 import { t } from "./host.js";
 
@@ -53,7 +53,7 @@ function picture(row) {
 function seed(row) {
   if (row.seed === null) return small(t("board.noSeed", "no seed"));
   const label = t("board.copySeed", "Copy seed {seed}", { seed: row.seed });
-  return action("seed", row.seed, { class: "hps-link hps-row-seed", title: label, "aria-label": label });
+  return action("seed", t("board.seedOf", "seed {seed}", { seed: row.seed }), { class: "hps-link hps-row-seed", title: label, "aria-label": label });
 }
 
 /** @param {Row} row */
@@ -70,30 +70,24 @@ function score(row, { scorers }) {
 }
 
 /** @param {Row} row */
-function standingTip(row) {
-  if (row.standing === null) {
-    return t("board.alone", "It takes two pictures of one prompt, scored alike, to tell how this one stands");
-  }
-  const { n } = row.group;
-  return t("board.standingTip", "Distance from the mean of the {n} pictures of its prompt, in standard deviations", {
-    n,
-  });
-}
-
-/** @param {Row} row */
 const ofGroup = (row) => t("board.of", "of {n}", { n: row.group.n });
+
+/** Short for the eye; the whole sentence for the pointer and for a screen reader. @param {Row} row */
+function told(row, /** @type {Node[]} */ ...parts) {
+  const tip = standingTip(row);
+  return el("span", { class: "hps-told", role: "img", "aria-label": tip, title: tip }, ...parts);
+}
 
 /** @param {Row} row */
 function standing(row) {
   const value = el("span", { class: "hps-value", text: standingText(row.standing) });
-  return [value, small(ofGroup(row), standingTip(row))];
+  return [told(row, value, el("span", { class: "hps-small", text: ofGroup(row) }))];
 }
 
 /** Score, standing and time in one narrow cell. @param {Row} row @param {Look} look */
 function stacked(row, look) {
   const line = el("span", { class: "hps-standing", text: `${standingText(row.standing)} ${ofGroup(row)}` });
-  line.title = standingTip(row);
-  return [...score(row, look), line, time(row)];
+  return [...score(row, look), told(row, line), time(row)];
 }
 
 /** @param {Row} row */

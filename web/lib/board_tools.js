@@ -1,8 +1,8 @@
 // @ts-check
 // The foot of the leaderboard: how much the ledger holds, taking it elsewhere, and deleting from it.
 import { el } from "./dom.js";
-import { megabytes, number } from "./format.js";
-import { explain, exportUrl, purge } from "./client.js";
+import { megabytes, number, when } from "./format.js";
+import { explain, exportUrl, fetchSummary, purge } from "./client.js";
 import { confirmed, t, toast } from "./host.js";
 
 /** @typedef {import("./client.js").Filters} Filters */
@@ -26,8 +26,8 @@ export class LedgerFold {
     this.onPurged = onPurged;
     /** @type {Summary | null} */
     this.summary = null;
-    this.size = el("span", { class: "hps-small" });
-    this.age = el("select", { class: "hps-input", "aria-label": t("ledger.which", "Which rows to delete") });
+    this.size = el("span");
+    this.age = el("select", { class: "hps-input", "aria-label": t("ledger.which", "Which records to delete") });
     this.age.append(...ages().map(([value, text]) => el("option", { value, text })));
     this.button = el("button", {
       type: "button",
@@ -35,11 +35,11 @@ export class LedgerFold {
       text: t("ledger.delete", "Delete\u2026"),
     });
     this.button.addEventListener("click", () => this.#purge());
-    const scope = t("ledger.exportTip", "All rows that the filters leave, also those not loaded here");
+    const scope = t("ledger.exportTip", "All records that the filters leave, also those not loaded here");
     this.element = el(
       "details",
       { class: "hps-fold" },
-      el("summary", {}, el("span", { text: t("ledger.title", "Ledger") }), " ", this.size),
+      el("summary", {}, this.size),
       el(
         "div",
         { class: "hps-buttons", title: scope },
@@ -56,7 +56,7 @@ export class LedgerFold {
     this.summary = summary;
     const { rows, bytes, max_bytes: limit } = summary;
     const values = { rows: number(rows ?? 0), size: megabytes(bytes ?? 0), limit: megabytes(limit ?? 0) };
-    this.size.textContent = t("ledger.size", "rows: {rows}, {size} of {limit}", values);
+    this.size.textContent = t("ledger.size", "Recorded pictures: {rows}, {size} of {limit}", values);
   }
 
   /** @param {"csv" | "jsonl"} format @param {string} text */
@@ -68,24 +68,45 @@ export class LedgerFold {
   }
 
   async #purge() {
-    const days = this.age.value;
-    const chosen = this.age.selectedOptions[0]?.text ?? "";
-    const title = t("ledger.confirmTitle", "Delete rows of the ledger?");
-    const message = t(
-      "ledger.confirm",
-      "{which}: rows, small pictures and stored workflows are deleted for good; saved image files and your picks stay. Rows in the ledger: {rows}. Export first what you want to keep.",
-      { which: chosen, rows: number(this.summary?.rows ?? 0) },
-    );
-    if (!(await confirmed(title, message, "delete"))) return;
+    const days = Number(this.age.value);
     this.button.disabled = true;
     try {
-      const { deleted } = await purge(days ? Date.now() / 1000 - Number(days) * DAY : null);
-      toast("success", t("ledger.deleted", "Rows deleted: {n}", { n: number(deleted) }));
+      const summary = await fetchSummary();
+      this.show(summary);
+      const before = days ? Date.now() / 1000 - days * DAY : null;
+      if (before !== null && !(summary.oldest !== null && summary.oldest < before)) return nothingOlder(summary, days);
+      if (!(await confirmed(t("ledger.confirmTitle", "Delete recorded pictures?"), question(summary, days), "delete")))
+        return;
+      const { deleted } = await purge(before);
+      toast("success", t("ledger.deleted", "Recorded pictures deleted: {n}", { n: number(deleted) }));
       this.onPurged();
     } catch (error) {
-      toast("error", t("ledger.failed", "The rows could not be deleted"), explain(error));
+      toast("error", t("ledger.failed", "The records could not be deleted"), explain(error));
     } finally {
       this.button.disabled = false;
     }
   }
+}
+
+/** @param {Summary} summary @param {number} days */
+function nothingOlder({ oldest }, days) {
+  const title = t("ledger.nothingOlder", "Nothing is older than {days} days", { days });
+  toast("info", title, oldest ? t("ledger.oldest", "The oldest record is of {time}.", { time: when(oldest) }) : "");
+}
+
+/** @param {Summary} summary @param {number} days 0 for everything @returns {string} what goes and what stays */
+function question({ rows, oldest }, days) {
+  const values = { days, rows: number(rows), time: when(oldest ?? 0) };
+  const what = days
+    ? t(
+        "ledger.askOlder",
+        "Deletes what is older than {days} days. Recorded pictures in all: {rows}, the oldest of {time}.",
+        values,
+      )
+    : t("ledger.askAll", "Deletes everything. Recorded pictures: {rows}.", values);
+  const rest = t(
+    "ledger.askRest",
+    "Their small pictures and stored workflows go, too, for good; saved image files and your picks stay. Export first what you want to keep.",
+  );
+  return `${what} ${rest}`;
 }

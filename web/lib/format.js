@@ -24,8 +24,8 @@ export function number(value, digits = 0) {
 
 /** @param {number | null | undefined} score @returns {string} with the decimals that the settings ask for */
 export function scoreText(score) {
-  const digits = Number(setting("HPS.Gallery.Decimals", 3));
-  return typeof score === "number" ? score.toFixed(Math.min(5, Math.max(2, Math.round(digits) || 3))) : NONE;
+  const digits = Number(setting("HPS.Gallery.Decimals", 2));
+  return typeof score === "number" ? score.toFixed(Math.min(5, Math.max(2, Math.round(digits) || 2))) : NONE;
 }
 
 /** @param {number} value @param {number} [digits] @returns {string} with its sign, so that a gain looks like one */
@@ -38,6 +38,29 @@ export function signed(value, digits = 1) {
 /** @param {number | null} standing @returns {string} "+1.2 sd" */
 export function standingText(standing) {
   return standing === null ? NONE : t("board.sd", "{value} sd", { value: signed(standing) });
+}
+
+/** @param {{standing: number | null, group: {n: number}}} row @returns {string} its standing in a whole sentence */
+export function standingTip({ standing, group: { n } }) {
+  if (standing === null) {
+    return t("board.alone", "It takes two pictures of one prompt, scored alike, to tell how this one stands");
+  }
+  const values = { value: Math.abs(standing).toFixed(1), n: number(n) };
+  if (Number(values.value) === 0) {
+    return t("board.level", "At the average of the {n} pictures of this prompt by this scorer", values);
+  }
+  if (standing < 0) {
+    return t(
+      "board.below",
+      "{value} standard deviations below the average of the {n} pictures of this prompt by this scorer",
+      values,
+    );
+  }
+  return t(
+    "board.above",
+    "{value} standard deviations above the average of the {n} pictures of this prompt by this scorer",
+    values,
+  );
 }
 
 /** @type {Map<string, Intl.RelativeTimeFormat>} one for each language: they are slow to make */

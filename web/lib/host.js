@@ -197,9 +197,9 @@ export async function confirmed(title, message, type = "default") {
   return (await app.extensionManager?.dialog?.confirm?.({ title, message, type })) === true;
 }
 
-/** @returns {boolean} whether the open workflow has changes that were not saved, as far as the host tells */
-export function unsaved() {
-  return app.extensionManager?.workflow?.activeWorkflow?.isModified === true;
+/** @returns {boolean} whether a workflow opens in a tab of its own; older hosts put it in the place of the open one */
+export function opensBeside() {
+  return Array.isArray(app.extensionManager?.workflow?.openWorkflows);
 }
 
 /** Open the host's settings. */

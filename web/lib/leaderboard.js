@@ -8,9 +8,9 @@ import { BoardTable } from "./board_table.js";
 import { FilterBar, LATEST, firstWish, narrowed } from "./board_filters.js";
 import { CompareFold } from "./board_compare.js";
 import { LedgerFold } from "./board_tools.js";
-import { openLarge, openWorkflow } from "./board_actions.js";
+import { closeLarge, openLarge, openWorkflow } from "./board_actions.js";
 import { copySeed } from "./actions.js";
-import { emptyPanel, errorPanel, offPanel, statePanel } from "./states.js";
+import { emptyPanel, errorPanel, offPanel, remedyButton, settingsButton, statePanel } from "./states.js";
 
 /** @typedef {import("./client.js").Row} Row */
 /** @typedef {import("./client.js").Facets} Facets */
@@ -51,6 +51,7 @@ export class Leaderboard {
       () => this.#filters() ?? {},
       () => this.refresh(),
     );
+    this.told = "";
     this.notice = el("div", { class: "hps-notice", role: "status", hidden: true });
     this.more = button(t("board.more", "Show more"), () => this.#more());
     this.copy = button(t("board.copySeeds", "Copy the seeds shown"), () => this.#copySeeds());
@@ -78,6 +79,7 @@ export class Leaderboard {
     this.filters.destroy();
     this.compare.destroy();
     this.sizes.disconnect();
+    closeLarge();
   }
 
   /** Ask for everything again; what is on the screen stays where it is. */
@@ -206,15 +208,21 @@ export class Leaderboard {
     if (rows.length >= MOST && total > rows.length) {
       this.count.textContent += ` \u00b7 ${t("board.most", "narrow the filters to see the rest")}`;
     }
-    const off = this.summary && !this.summary.enabled;
-    this.notice.textContent = [off ? this.#offLine() : "", this.#mixedLine()].filter(Boolean).join(" ");
-    this.notice.hidden = !this.notice.textContent;
+    this.#notify(this.summary?.enabled === false, this.#mixedLine());
   }
 
-  #offLine() {
-    return t("board.off", "The ledger is off: new pictures are not recorded. {reason}", {
-      reason: this.summary?.reason ?? "",
-    });
+  /** @param {boolean} off @param {string} mixed */
+  #notify(off, mixed) {
+    const told = JSON.stringify([off, mixed]);
+    // What stands there stays, with the focus on its button.
+    if (told === this.told) return;
+    this.told = told;
+    const words = t("board.off", "Recording is off: new pictures are not listed here.");
+    this.notice.replaceChildren(
+      ...(off ? [el("p", { text: words }), el("div", { class: "hps-buttons" }, remedyButton(settingsButton()))] : []),
+      ...(mixed ? [el("p", { text: mixed })] : []),
+    );
+    this.notice.hidden = !off && !mixed;
   }
 
   #mixedLine() {
@@ -249,6 +257,7 @@ export class Leaderboard {
   /** @param {unknown} error */
   #fail(error) {
     const panel = errorPanel(error, () => this.refresh());
+    this.told = "";
     if (!this.rows.length) {
       this.notice.hidden = true;
       return this.#setState(panel);

@@ -83,8 +83,10 @@ function band(rate, low, high) {
 
 /** @param {Agreement} agreement @param {number} now */
 function tally({ n, ties, skips }, now) {
-  const all = t("agree.tally", "{now} since this page was opened; {n} picks, {ties} undecided and {skips} skipped in all.", {
-    now, n: number(n), ties: number(ties), skips: number(skips),
-  });
-  return all;
+  const values = { now, n: number(n), ties: number(ties), skips: number(skips) };
+  return t(
+    "agree.tally",
+    "Answers: {now} since this page was opened. In all: picked {n}, undecided {ties}, skipped {skips}.",
+    values,
+  );
 }

@@ -12,8 +12,9 @@ import { plain } from "./floating.js";
 /** @typedef {{ids: number[], kind: "pair" | "grid", prompt: string, images: HTMLImageElement[]}} Question pictures are loaded */
 /** @typedef {"waiting" | "opening" | "asking" | "sending" | "revealed"} State */
 /**
- * @typedef {{onAnswered: (answer: Answer) => void, onNext: () => void, onLeave: () => void, next: string}} Hooks next:
- * words of the button that goes on
+ * @typedef {{onAnswered: (answer: Answer) => void, onNext: () => void, onLeave: () => void, next: string,
+ *   onRefused?: (error: RouteError) => void}} Hooks next: words of the button that goes on; onRefused: answers are not
+ * kept; without it the card says so
  */
 
 /** So long a new question takes no answer: the second click of a double click belongs to the one before. */
@@ -67,7 +68,7 @@ export class PickCard {
     this.skip = button("hps-skip", t("picks.skip", "Skip"), "s", () => this.answer("skip"));
     this.next = button("hps-next", hooks.next, "n", () => this.#goOn());
     this.auto = el("input", { type: "checkbox", checked: goOn, on: { change: () => this.#setAuto() } });
-    this.autoLabel = el("label", { class: "hps-auto" }, this.auto, t("picks.auto", "Go on by itself"));
+    this.autoLabel = el("label", { class: "hps-auto" }, this.auto, t("picks.auto", "Next one automatically"));
     this.bar = el("div", { class: "hps-buttons" }, this.tie, this.skip, this.next, this.autoLabel);
     this.element = el(
       "div",
@@ -115,7 +116,7 @@ export class PickCard {
     this.ask.textContent =
       question.kind === "pair"
         ? t("picks.which", "Which picture is better for this prompt?")
-        : t("picks.whichOf", "Which picture of these is the best?");
+        : t("picks.whichOf", "Which of these is best?");
     this.prompt.textContent = question.prompt;
     this.prompt.hidden = !question.prompt;
     this.choices = question.images.map((image, place) => this.#choice(image, place));
@@ -183,6 +184,9 @@ export class PickCard {
 
   /** @param {unknown} error */
   #failed(error) {
+    if (error instanceof RouteError && error.kind === "refused" && this.hooks.onRefused) {
+      return this.hooks.onRefused(error);
+    }
     const lost = !(error instanceof RouteError) || UNKNOWN.has(error.kind) || error.status === 404;
     if (!lost) {
       this.verdict.textContent = `${t("picks.notCounted", "Your answer was not counted.")} ${explain(error)}`;
@@ -292,7 +296,8 @@ function verdict(shown, place, best) {
 function lead(shown, best) {
   const scores = shown.map((each) => each?.score ?? 0);
   const next = Math.max(...scores.filter((_, place) => place !== best));
-  return scoreText(scores[best] - next);
+  const text = scoreText(scores[best] - next);
+  return Number(text) > 0 ? text : `< ${text.replace(/0$/, "1")}`;
 }
 
 /** @param {any} box @param {Revealed | null} known @param {boolean} yours @param {boolean} theirs */

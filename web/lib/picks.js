@@ -2,13 +2,13 @@
 // The view "Blind picks": one pair after the other, and how often the scorer would have chosen the same.
 import { el } from "./dom.js";
 import { oneLine } from "./format.js";
-import { RouteError, fetchAgreement, fetchFacets, fetchPair, isAbort, sendPick } from "./client.js";
+import { RouteError, fetchAgreement, fetchFacets, fetchPair, fetchSummary, isAbort, sendPick } from "./client.js";
 import { t } from "./host.js";
 import { Floating } from "./floating.js";
 import { options } from "./board_filters.js";
 import { PickCard, loadPictures } from "./pick_card.js";
 import { agreementPanel } from "./pick_agreement.js";
-import { againButton, errorPanel, offPanel, statePanel } from "./states.js";
+import { againButton, errorPanel, picksOffPanel, statePanel } from "./states.js";
 
 export { startBlindGrid } from "./pick_grid.js";
 
@@ -31,14 +31,28 @@ async function loadPair(signal) {
   return { pair, images };
 }
 
+/** @param {AbortSignal} signal @returns {Promise<string | null>} why nothing is recorded; null when it is */
+async function whyOff(signal) {
+  try {
+    const { enabled, reason } = await fetchSummary(signal);
+    return enabled ? null : reason;
+  } catch {
+    return null; // The question meets the same trouble and says it.
+  }
+}
+
 /** @param {Pair | null} one @param {Pair | null} other */
 const samePair = (one, other) =>
   one !== null && other !== null && [...one.ids].sort().join() === [...other.ids].sort().join();
+
+/** @param {Element} element @returns {boolean} whether a person may be writing in it */
+const writable = (element) => element.matches("input, textarea, select, [contenteditable=true]");
 
 export class Picks {
   constructor() {
     /** @type {AbortController} */
     this.request = new AbortController();
+    this.closed = new AbortController();
     /** @type {Pair | null} */
     this.pair = null;
     /** @type {Promise<Loaded | null> | null} the pair after this one */
@@ -47,10 +61,13 @@ export class Picks {
     this.agreement = null;
     /** @type {Floating | null} */
     this.float = null;
+    /** @type {Element | null} what had the focus when the person opened this view; the card takes it over */
+    this.heir = null;
     this.card = new PickCard({
       onAnswered: (answer) => this.#answered(answer.outcome),
       onNext: () => this.#next(""),
       onLeave: () => this.#leave(),
+      onRefused: (error) => this.#fail(error),
       next: t("picks.next", "Next"),
     });
     this.prompt = el("select", { class: "hps-input" });
@@ -75,7 +92,7 @@ export class Picks {
       class: "hps-remark",
       text: t(
         "picks.hint",
-        "Keys: 1 and 2 choose, 0 for cannot decide, s skips; they work once you have clicked the card.",
+        "Keys: 1 and 2 choose, 0 for cannot decide, s skips. They work while the card is framed in colour, as when this view opens; a click on the question frames it again.",
       ),
     });
     const top = el("div", { class: "hps-filter-top" }, label, this.larger);
@@ -85,6 +102,7 @@ export class Picks {
   }
 
   destroy() {
+    this.closed.abort();
     this.request.abort();
     this.float?.close();
     this.card.destroy();
@@ -94,12 +112,41 @@ export class Picks {
   refresh() {
     this.#loadPrompts();
     this.#loadAgreement();
-    if (!this.pair || !this.state.hidden) this.#next("");
+    return this.#begin(true);
+  }
+
+  /** Give the card the focus once it asks, for the person who opened this view, if nothing else took it meanwhile. */
+  takeFocus() {
+    this.heir = document.activeElement;
+    if (this.pair) this.#inherit();
+  }
+
+  #inherit() {
+    if (this.heir && this.heir === document.activeElement && !writable(this.heir)) {
+      this.card.element.focus({ preventScroll: true });
+    }
+    this.heir = null;
   }
 
   #choose() {
     prompt = this.prompt.value;
-    this.#next("");
+    this.#begin();
+  }
+
+  /** Ask a question if answers are kept. @param {boolean} [keep] the question that stands, if one does */
+  async #begin(keep = false) {
+    const off = await whyOff(this.closed.signal);
+    if (this.closed.signal.aborted) return;
+    if (off !== null) this.#setOff(off);
+    else if (!keep || !this.pair || !this.state.hidden) this.#next("");
+  }
+
+  /** @param {string} reason */
+  #setOff(reason) {
+    this.request.abort();
+    this.ahead = null;
+    this.card.wait("");
+    this.#setState(picksOffPanel(reason, () => this.#begin()));
   }
 
   // --- questions ---
@@ -151,6 +198,7 @@ export class Picks {
     this.pair = pair;
     this.#setState(null);
     this.card.show({ ids: pair.ids, kind: "pair", prompt: pair.prompt, images }, note);
+    this.#inherit();
     const { signal } = this.request;
     this.ahead = loadPair(signal);
     this.ahead.catch(() => {}); // Told when it is needed, not before.
@@ -215,15 +263,14 @@ export class Picks {
       "empty",
       title,
       text,
-      againButton(() => this.#next("")),
+      againButton(() => this.#begin()),
     );
   }
 
   /** @param {unknown} error */
   #fail(error) {
-    const again = () => this.#next("");
-    const refused = error instanceof RouteError && error.kind === "refused";
-    this.#setState(refused ? offPanel(error.message, again) : errorPanel(error, again));
+    if (error instanceof RouteError && error.kind === "refused") this.#setOff(error.message);
+    else this.#setState(errorPanel(error, () => this.#begin()));
   }
 
   /** @param {Node | null} panel in place of the card */
@@ -232,7 +279,7 @@ export class Picks {
     this.state.hidden = !panel;
     this.dock.hidden = this.larger.hidden = this.hint.hidden = Boolean(panel);
     if (panel) {
-      this.pair = null;
+      this.pair = this.heir = null;
       this.float?.close();
     }
   }

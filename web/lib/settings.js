@@ -37,7 +37,7 @@ export const settings = [
   {
     id: "HPS.Ledger.Enabled",
     category: ["HPS", "Ledger", "Enabled"],
-    name: "Keep a ledger of scored images",
+    name: "Record scored images",
     tooltip:
       "Writes prompt, settings, seed, scores and a small picture of every scored image into a database on the server. " +
       "Leaderboard and blind picks read it. Nothing leaves the machine.",
@@ -48,8 +48,8 @@ export const settings = [
   {
     id: "HPS.Ledger.MaxMegabytes",
     category: ["HPS", "Ledger", "MaxMegabytes"],
-    name: "Largest size of the ledger (MB)",
-    tooltip: "When the ledger is full, the oldest small pictures go first, then the oldest rows.",
+    name: "Size limit of the records (MB)",
+    tooltip: "When it is reached, the oldest small pictures go first, then the oldest records.",
     type: "number",
     attrs: { min: 16, max: 4096, step: 16 },
     defaultValue: 256,
@@ -72,14 +72,14 @@ export const settings = [
       "How many digits galleries and leaderboard show. A difference in the third digit says little about what people prefer.",
     type: "slider",
     attrs: { min: 2, max: 5, step: 1 },
-    defaultValue: 3,
+    defaultValue: 2,
     sortOrder: 20,
   },
   {
     id: "HPS.Notices",
     category: ["HPS", "Messages", "Notices"],
-    name: "Show messages of the nodes",
-    tooltip: "Short messages at the edge of the page: warnings of a scorer, a full ledger, and what to do about it.",
+    name: "Show notices",
+    tooltip: "Short messages at the edge of the page: warnings of a scorer, full records, and what to do about it.",
     type: "boolean",
     defaultValue: true,
     sortOrder: 10,

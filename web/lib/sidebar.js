@@ -5,8 +5,12 @@ import { el, styleOnce } from "./dom.js";
 import { keepKeys } from "./floating.js";
 import { Leaderboard } from "./leaderboard.js";
 import { Picks } from "./picks.js";
+import { onSetting } from "./settings.js";
 
-/** @typedef {{element: HTMLElement, refresh: () => unknown, destroy: () => void}} View */
+/**
+ * takeFocus: the person has just opened it
+ * @typedef {{element: HTMLElement, refresh: () => unknown, destroy: () => void, takeFocus?: () => void}} View
+ */
 
 const ID = "hps";
 /** A queue of many runs ends many times: the list is asked for once they pause, and at the least this often. */
@@ -52,6 +56,8 @@ class Sidebar {
     });
     this.guard.observe(place, { childList: true });
     this.open(last);
+    // Not when the host restores its sidebar while the page loads.
+    if (navigator.userActivation?.isActive) this.view?.takeFocus?.();
   }
 
   /** @param {string} name of a view */
@@ -84,7 +90,10 @@ class Sidebar {
   #tab(name, title) {
     const tab = el("button", { type: "button", class: "hps-tab", role: "tab", id: `hps-tab-${name}`, text: title });
     tab.setAttribute("aria-controls", "hps-view");
-    tab.addEventListener("click", () => this.open(name));
+    tab.addEventListener("click", () => {
+      this.open(name);
+      this.view?.takeFocus?.();
+    });
     tab.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#tabKey(event));
     return tab;
   }
@@ -111,6 +120,8 @@ class Sidebar {
       listen(api, name, () => this.#later());
     }
     listen(document, "visibilitychange", () => this.#seen());
+    const stop = onSetting((id) => id === "HPS.Ledger.Enabled" && this.#later());
+    signal.addEventListener("abort", stop);
   }
 
   /** Something may have changed: ask once things are calm, and only while somebody can see it. */

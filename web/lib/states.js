@@ -1,7 +1,7 @@
 // @ts-check
 // What stands in a view's place when it has nothing to show, always with something to do about it.
 import { el } from "./dom.js";
-import { openSettings, t } from "./host.js";
+import { openSettings, setting, t } from "./host.js";
 import { explain } from "./client.js";
 
 /** @typedef {{text: string, run: () => void}} Remedy */
@@ -24,7 +24,7 @@ export function statePanel(kind, title, text, ...remedies) {
 }
 
 /** @param {Remedy} remedy */
-const remedyButton = ({ text, run }) => el("button", { type: "button", class: "hps-button", text, on: { click: run } });
+export const remedyButton = ({ text, run }) => el("button", { type: "button", class: "hps-button", text, on: { click: run } });
 
 /** @param {unknown} error @param {() => void} again */
 export function errorPanel(error, again) {
@@ -34,16 +34,34 @@ export function errorPanel(error, again) {
 /** @param {() => void} again @returns {Remedy} */
 export const againButton = (again) => ({ text: t("state.refresh", "Refresh"), run: again });
 
+/**
+ * The server's reason, but where the person's own setting is the reason only what to do: the title has said the rest.
+ * @param {string} reason @param {string} how
+ */
+const whyOff = (reason, how) => (reason && setting("HPS.Ledger.Enabled", true) !== false ? reason : how);
+
+/** @returns {Remedy} */
+export const settingsButton = () => ({
+  text: t("state.settings", "Open settings"),
+  run: () => void openSettings(),
+});
+
 /** @param {string} reason what the server says, "" for switched off in the settings @param {() => void} again */
 export function offPanel(reason, again) {
-  const settings = { text: t("state.settings", "Open settings"), run: () => void openSettings() };
   return statePanel(
     "off",
-    t("state.off", "The ledger is off"),
-    reason || t("state.offHow", "Switch it on in Settings, HPS, Ledger; images scored from then on appear here."),
-    settings,
+    t("state.off", "Recording is off"),
+    whyOff(reason, t("state.offHow", "Switch it on in Settings, HPS, Ledger; images scored from then on appear here.")),
+    settingsButton(),
     againButton(again),
   );
+}
+
+/** @param {string} reason what the server says @param {() => void} again */
+export function picksOffPanel(reason, again) {
+  const title = t("picks.off", "Recording is off, so picks would not be kept.");
+  const how = t("picks.offHow", "Switch it on in Settings, HPS, Ledger.");
+  return statePanel("off", title, whyOff(reason, how), settingsButton(), againButton(again));
 }
 
 /** @param {() => void} again */
