@@ -29,6 +29,7 @@ class NoiseWatch:
     def __init__(self, steps: int, patcher: Any, node_id: str | None, run: str) -> None:
         self._steps, self._node_id, self._run = max(steps, 1), node_id, run
         self._pictured: Evaluation | None = None
+        self._picture_taken: pictures.Picture | None = None
         self._bar = comfy.utils.ProgressBar(UNITS)
         self._previewer = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
         self._shown, self._done = 0, 0.0
@@ -95,8 +96,11 @@ class NoiseWatch:
         if self.best is None or self.best is self._pictured:
             return None
         self._pictured = self.best
-        files = pictures.take([self.best.image[0]])[0].picture.files()
-        return cast("dict[str, str] | None", files["image"])
+        before, self._picture_taken = self._picture_taken, pictures.take([self.best.image[0]])[0].picture
+        if before is not None:  # the browser shows the newest only
+            pictures.drop(before.name)
+            pictures.drop(before.thumbnail_name)
+        return cast("dict[str, str] | None", self._picture_taken.files()["image"])
 
 
 def point_json(point: Point, main: str) -> dict[str, Any]:

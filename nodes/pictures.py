@@ -14,6 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,14 @@ MOST = 256
 """Images of one run that get files; the table has all."""
 QUALITY = 92
 """Of the full-size JPEG: people look at it, nothing is computed from it."""
+LIMIT = 2 << 30
+"""Bytes that the files may take while the server runs; the oldest go first."""
+_CHECK_EVERY = 500
+"""Files between two looks at the size of the folder."""
 REMEMBERED = 10_000
 """Images whose file in the temp folder can be found again by their pixels."""
 _names: OrderedDict[str, str] = OrderedDict()
+_written: list[str] = []
 _lock = threading.Lock()
 _THREADS = min(4, os.cpu_count() or 1)
 _PREFIX = secrets.token_hex(4)
@@ -117,6 +123,33 @@ def full_size(image_hash: str) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
+def drop(name: str) -> None:
+    """Delete a file that nobody will ask for again."""
+    with suppress(OSError):
+        (folder() / name).unlink()
+
+
+def clear() -> None:
+    """Delete all files: whoever purges the ledger wants its pictures gone, too."""
+    with _lock:
+        _names.clear()
+    for path in folder().iterdir():
+        drop(path.name)
+
+
+def _make_room() -> None:
+    """Keep the folder below its limit, by deleting the oldest files until a tenth is free."""
+    files = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.name) for entry in os.scandir(folder()))
+    total = sum(size for _, size, _ in files)
+    if total <= LIMIT:
+        return
+    for _, size, name in files:
+        if total <= LIMIT * 9 // 10:
+            break
+        drop(name)
+        total -= size
+
+
 def folder() -> Path:
     """Return the folder of the files; the host may have emptied it since it was last made."""
     path = Path(folder_paths.get_temp_directory()) / SUBFOLDER
@@ -126,3 +159,10 @@ def folder() -> Path:
 
 def _write(name: str, data: bytes) -> None:
     (folder() / name).write_bytes(data)
+    with _lock:
+        _written.append(name)
+        full = len(_written) >= _CHECK_EVERY
+        if full:
+            _written.clear()
+    if full:
+        _make_room()

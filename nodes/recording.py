@@ -6,8 +6,10 @@ Recording never stops or changes a run: whatever goes wrong becomes one warning,
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,7 +32,9 @@ BATCH_INDEX = "batch_index"
 """Place of an image in its batch, where that and the sampler's seed are all that is known."""
 _lock = threading.Lock()
 _open: dict[str, Ledger] = {}
-_warned: set[str] = set()
+_warned: dict[str, float] = {}
+AGAIN = 600.0
+"""Seconds after which the same trouble is told again."""
 
 
 @dataclass(frozen=True)
@@ -200,8 +204,10 @@ def saved(image_hash: str, file: str) -> None:
 
 
 def warn_once(words: str) -> None:
-    """Log and show a warning the first time it comes up."""
-    if words not in _warned:
-        _warned.add(words)
-        log.warning("Scores are not recorded: %s", words)
-        notice("warn", "HPS: scores are not recorded", words)
+    """Log and show a warning, unless it was told a short while ago."""
+    now = time.monotonic()
+    if now - _warned.get(words, -math.inf) < AGAIN:
+        return
+    _warned[words] = now
+    log.warning("Scores are not recorded: %s", words)
+    notice("warn", "HPS: scores are not recorded", words)

@@ -53,8 +53,12 @@ def add_routes() -> None:
 async def rows(request: web.Request) -> web.StreamResponse:
     """Answer with one page of rows."""
     query = _query(request)
-    page = await _ask(lambda ledger: ledger.rows(query))
-    return _json({"rows": [row.as_json() for row in page.rows], "total": page.total})
+
+    def listed(ledger: Ledger) -> dict[str, Any]:
+        page = ledger.rows(query)
+        return {"rows": [row.as_json() for row in page.rows], "total": page.total}
+
+    return _json(await _ask(listed))
 
 
 async def facets(request: web.Request) -> web.StreamResponse:
@@ -144,6 +148,9 @@ async def purge(request: web.Request) -> web.StreamResponse:
     if body.get("confirm") is not True:
         raise Refused(400, 'Nothing was deleted: send "confirm": true.')
     before = seconds(body.get("before"), "before")
+    if before is None:
+        await asyncio.to_thread(pictures.clear)
+        MEMORY.clear()
     return _json({"deleted": await _ask(lambda ledger: ledger.purge(before=before))})
 
 

@@ -73,7 +73,7 @@ class Score(io.ComfyNode):
         recorder = Recorder(Origin.of(cls.hidden))
         table = pictured(score_table(scorer[0], images, prompt, **options), images, recorder)
         text = tables.describe(table)
-        data = shown.pool(table, table.ranking.order[:1], recorder.run)
+        data = shown.pool(table, (), recorder.run)  # all images go on: none is kept before the others
         ui = {"hps": [shown_at_end(cls.hidden.unique_id, cls.hidden.prompt, data)], "text": [text]}
         ranks = list(table.ranking.rank)
         return io.NodeOutput(images, table.scores.tolist(), table, ranks, text, ui=ui)

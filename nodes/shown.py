@@ -44,6 +44,7 @@ def _item(table: ScoreTable, place: int, kept: Sequence[int], labels: Sequence[s
         "rank": table.ranking.rank[index],
         **_lead(table, place),
         "kept": index in kept,
+        "best": place == 0,
         "parts": {name: part.tolist()[index] for name, part in table.scores.parts.items()},
         **picture_files(picture),
         "label": labels[index] if labels else "",

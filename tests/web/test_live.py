@@ -186,6 +186,21 @@ def test_results_out_of_the_cache_are_asked_for(stub_page: StubPage) -> None:
     assert asked.query == {"prompt": "p&q"}
 
 
+def test_a_run_of_another_workflow_shows_nothing_here_and_its_result_there(stub_page: StubPage) -> None:
+    stub_page.hps_route("/hps/v1/shown", {"v": 1, "workflow": "elsewhere", "nodes": {"1": [pool([5.0])]}})
+    with_node(stub_page)
+    with stub_page.expect_response("**/hps/v1/shown**"):
+        stub_page.send("execution_start", {"prompt_id": "p"})
+    stub_page.wait_for_timeout(50)
+    stub_page.executed(1, {"hps": [pool([1.0, 2.0, 3.0])]})
+    stub_page.send("execution_success", {"prompt_id": "p"})
+    stub_page.wait_for_timeout(100)
+    assert cells(stub_page) == 0, "shown in a workflow that did not run"
+    stub_page.evaluate("() => { app.graph.id = 'elsewhere'; return app.invoke('afterConfigureGraph') }")
+    assert cells(stub_page) == 3
+    assert stub_page.locator(".hps-running").count() == 0
+
+
 def test_nothing_is_asked_when_no_panel_is_concerned(stub_page: StubPage) -> None:
     with_node(stub_page)
     for nodes in ([], ["3"], None):

@@ -25,7 +25,7 @@ At hand in Python: asked, asked_for(path), delay(path, ms), send(event, detail),
 theme("light"), toasts, copied, allow(pattern).
 
 A test fails on uncaught errors, console errors, requests that nobody answers and requests to another host. The
-pictures of /view, an empty /i18n and an empty /hps/v1/snapshot are answered unless a test registers its own.
+pictures of /view, an empty /i18n, /hps/v1/snapshot and /hps/v1/shown are answered unless a test has its own.
 
 How a test of the real interface is written (seconds, needs ComfyUI)
 ---------------------------------------------------------------------

@@ -75,6 +75,7 @@ class StubPage:
         self.hps_route("/view", lambda asked: picture(asked.query.get("filename", "")))
         self.hps_route("/i18n", {})
         self.hps_route("/hps/v1/snapshot", {"v": 1, "nodes": {}})
+        self.hps_route("/hps/v1/shown", {"v": 1, "workflow": "", "nodes": {}})
         self.page.goto(ORIGIN + "/")
         self.page.wait_for_function("() => Boolean(window.app)")
 

@@ -4,10 +4,12 @@
 import { api, clientId, nodeByExecutionId, nodeByLocatorId, setting, t, toast, workflowId } from "./host.js";
 import { panelOf } from "./panel.js";
 import { list } from "./ranking.js";
+import { aboutRun, ask, runBegins, runsElsewhere, runsIn } from "./runs.js";
 
 /**
- * What is known of one node: its newest event, joined with those before, and what it gave at its end.
- * @typedef {{event: string | null, data: any, hps: any}} State
+ * What is known of one node: its newest event, joined with those before, what it gave at its end, and whether and why
+ * its run was stopped.
+ * @typedef {{event: string | null, data: any, hps: any, over?: boolean, why?: string}} State
  */
 
 const EVENTS = ["hps.candidate", "hps.optimize", "hps.steer"];
@@ -22,6 +24,7 @@ const states = new Map();
 export function startLive() {
   for (const event of EVENTS) api.addEventListener(event, ({ detail }) => receive(event, detail));
   api.addEventListener("hps.notice", ({ detail }) => showNotice(detail));
+  api.addEventListener("execution_start", ({ detail }) => runBegins(detail));
   api.addEventListener("executed", ({ detail }) => keepResult(detail));
   api.addEventListener("execution_error", ({ detail }) => onError(detail));
   api.addEventListener("executing", ({ detail }) => panelOf(nodeByExecutionId(detail))?.starting());
@@ -100,12 +103,16 @@ function markOf(point) {
   return [point.phase, point.start, point.iteration, point.images, point.step].join();
 }
 
-/** @param {any} detail */
-function keepResult(detail) {
+/**
+ * The host has told the node already; this is for the time after the workflow was closed and opened again.
+ * @param {any} detail
+ */
+async function keepResult(detail) {
   const hps = list(detail?.output?.hps);
-  const id = detail?.display_node ?? detail?.node;
-  // The host has told the node already; this is for the time after the workflow was closed and opened again.
-  if (hps.length && panelOf(nodeByExecutionId(id))) remember(keyOf(workflowId(), id), { event: null, data: null, hps });
+  if (!hps.length) return;
+  const open = workflowId();
+  const { workflow } = await aboutRun(detail.prompt_id);
+  remember(keyOf(workflow || open, detail.display_node ?? detail.node), { event: null, data: null, hps });
 }
 
 /**
@@ -113,29 +120,15 @@ function keepResult(detail) {
  * @param {any} detail
  */
 async function askCached(detail) {
-  const ids = list(detail?.nodes).map(String).filter((id) => panelOf(nodeByExecutionId(id)));
+  const ours = (/** @type {string} */ id) => Boolean(panelOf(nodeByExecutionId(id)));
+  const ids = list(detail?.nodes).map(String).filter((id) => ours(id) || runsElsewhere());
   if (!ids.length || !detail.prompt_id) return;
-  const nodes = await ask(`/hps/v1/shown?prompt=${encodeURIComponent(detail.prompt_id)}`);
-  for (const [id, data] of Object.entries(nodes)) {
+  const { nodes, workflow } = await aboutRun(detail.prompt_id);
+  for (const [id, data] of Object.entries(nodes ?? {})) {
     if (!ids.includes(id) || !data) continue;
     const hps = [data].flat();
-    remember(keyOf(workflowId(), id), { event: null, data: null, hps });
-    panelOf(nodeByExecutionId(id))?.showResults(hps);
-  }
-}
-
-/**
- * Ask the server for what nodes show; what it cannot say is left out, for the graph works without.
- * @param {string} route
- * @returns {Promise<Record<string, any>>} by execution id
- */
-async function ask(route) {
-  try {
-    const answer = await api.fetchApi(route);
-    return (answer.ok && (await answer.json()).nodes) || {};
-  } catch (error) {
-    console.warn("HPS: the state of the nodes could not be asked for", error);
-    return {};
+    remember(keyOf(workflow || workflowId(), id), { event: null, data: null, hps });
+    if (!runsElsewhere()) panelOf(nodeByExecutionId(id))?.showResults(hps);
   }
 }
 
@@ -160,8 +153,8 @@ function remember(key, state) {
 export async function loadSnapshot() {
   const client = clientId();
   if (!client) return;
-  const nodes = await ask(`/hps/v1/snapshot?client=${encodeURIComponent(client)}`);
-  for (const [id, shown] of Object.entries(nodes)) adopt(id, shown);
+  const { nodes } = await ask(`/hps/v1/snapshot?client=${encodeURIComponent(client)}`);
+  for (const [id, shown] of Object.entries(nodes ?? {})) adopt(shown.node ?? id, shown);
   restore();
 }
 
@@ -169,8 +162,9 @@ export async function loadSnapshot() {
 function adopt(id, shown) {
   const key = keyOf(shown.workflow || workflowId(), id);
   const ours = states.get(key);
-  if (shown.hps) {
-    remember(key, { event: null, data: null, hps: [shown.hps].flat() });
+  const hps = [shown.hps ?? []].flat();
+  if (hps.length) {
+    remember(key, { event: null, data: null, hps });
   } else if (shown.event && shown.data) {
     const data = joined(shown.event, null, shown.data);
     const same = ours?.event === shown.event && ours?.data?.run === data.run;
@@ -187,6 +181,7 @@ export function restore() {
     if (!panel) continue;
     if (state.hps) panel.showResults(state.hps);
     else if (state.event) panel.showLive(state.event, state.data);
+    if (state.over && !state.hps) panel.stopped(state.why);
   }
 }
 
@@ -237,10 +232,12 @@ function shortened(text, most) {
   return text.length > most ? `${text.slice(0, most - 1)}\u2026` : text;
 }
 
-/** @param {string} [words] why, if not as planned */
+/** What runs has ended, in whichever workflow it was started. @param {string} [words] why, if not as planned */
 function stopAll(words) {
-  const prefix = keyOf(workflowId(), "");
-  for (const key of states.keys()) {
-    if (key.startsWith(prefix)) panelOf(nodeByExecutionId(key.slice(prefix.length)))?.stopped(words);
+  const prefix = keyOf(runsIn(), "");
+  for (const [key, state] of states) {
+    if (!key.startsWith(prefix)) continue;
+    Object.assign(state, { over: true, why: words });
+    if (!runsElsewhere()) panelOf(nodeByExecutionId(key.slice(prefix.length)))?.stopped(words);
   }
 }

@@ -64,10 +64,10 @@ def check_items_are_ranked_with_lead_and_pictures() -> None:
     fresh_ledger()
     batch = images(3)
     _, data = score([1.0, 3.0, 2.5], batch)
-    assert (data["v"], data["kind"], data["kept"], data["picked"]) == (1, "pool", [1], False)
+    assert (data["v"], data["kind"], data["kept"], data["picked"]) == (1, "pool", [], False)
     items = data["items"]
     assert [item["index"] for item in items] == [1, 2, 0] and [item["rank"] for item in items] == [1, 2, 3]
-    assert [item["kept"] for item in items] == [True, False, False]
+    assert [item["best"] for item in items] == [True, False, False] and not any(item["kept"] for item in items)
     assert items[0]["margin"] == 0.5 and items[2]["margin"] is None
     assert abs(items[0]["win"] - 1 / (1 + 2.718281828**-0.5)) < 1e-6 and items[2]["win"] is None
     for item in items:

@@ -68,7 +68,8 @@ class StubManager {
       confirm: async (/** @type {any} */ options) => this.#ask(options),
       prompt: async (/** @type {any} */ options) => this.#ask(options),
     };
-    this.workflow = { activeWorkflow: { path: "workflows/stub.json", key: "stub.json", activeState: { id: "stub-graph" } } };
+    const open = { path: "workflows/stub.json", key: "stub.json", activeState: { id: "stub-graph" } };
+    this.workflow = { activeWorkflow: open, openWorkflows: [open] };
   }
 
   /** @param {any} tab */
