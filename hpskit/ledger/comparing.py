@@ -45,8 +45,8 @@ def _facet(connection: sqlite3.Connection, name: str, limit: int) -> tuple[Facet
 
 def best_seeds(connection: sqlite3.Connection, query: Query, limit: int) -> list[int]:
     """Return the ids of the rows with the best standing, one for each prompt, model and seed."""
-    condition, values = queries.where(query)
-    join, before = queries.places(query)
+    condition, values = queries.where(connection, query)
+    join, before = queries.places(connection, query)
     text = (
         f"SELECT e.id, e.prompt, e.model, e.seed FROM entries e {join} WHERE {condition} AND e.seed IS NOT NULL "
         f"ORDER BY {queries.PLACE} IS NULL, {queries.PLACE} DESC, e.score DESC, e.id DESC"
@@ -75,7 +75,7 @@ def compare(connection: sqlite3.Connection, by: str, query: Query) -> tuple[Sett
     """Return how each value of the setting `by` did among the rows that the filters let through, best gain first."""
     if by not in SETTINGS:
         raise LedgerError(f"The ledger cannot compare by {by!r}; choose one of: {', '.join(SETTINGS)}.")
-    condition, values = queries.where(query)
+    condition, values = queries.where(connection, query)
     text = (
         f"SELECT e.prompt, e.scorer, e.{by}, e.seed, e.score FROM entries e "
         f"WHERE {condition} AND e.{by} IS NOT NULL AND e.{by} != ''"

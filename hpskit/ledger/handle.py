@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from ..errors import LedgerError
-from .opening import Damaged, connect, explain, identity, is_damage, set_aside
+from . import schema
+from .opening import BUSY_SECONDS, Damaged, connect, explain, identity, is_damage, set_aside
 
 T = TypeVar("T")
 _SURPRISES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
@@ -21,9 +22,10 @@ Begin = Literal["BEGIN", "BEGIN IMMEDIATE", ""]
 class Handle:
     """A file that any thread may use, several processes may share, and that may be open while the process forks."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, busy_seconds: float = BUSY_SECONDS) -> None:
         """Name the file; it is opened, and made if need be, when it is first used."""
         self.path = Path(path)
+        self.busy_seconds = busy_seconds
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
@@ -45,13 +47,13 @@ class Handle:
             except (sqlite3.Error, Damaged) as error:
                 self._recover(error)
             except _SURPRISES as error:  # a wrong argument, or nonsense read from a damaged file
-                if self._is_sound():
+                if self._passes("quick_check(1)"):
                     raise
                 self._recover(Damaged(error))
             try:
                 return self._transaction(work, begin)
             except sqlite3.Error as error:
-                raise explain(error, self.path) from error
+                raise explain(error, self.path, self.busy_seconds) from error
             except Damaged as error:
                 raise LedgerError(f"The ledger {self.path} cannot be read: {error}.") from error
 
@@ -68,10 +70,28 @@ class Handle:
             if connection.in_transaction:
                 self._roll_back(connection)
 
-    def _is_sound(self) -> bool:
+    def _passes(self, check: str) -> bool:
         """Look for damage in the whole file: seconds for a large one, so only once something is wrong."""
         try:
-            return bool(self._connected().execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+            return bool(self._connected().execute(f"PRAGMA {check}").fetchone() == ("ok",))
+        except (sqlite3.DatabaseError, Damaged, *_SURPRISES):
+            return False
+
+    def _is_damaged(self, error: sqlite3.Error | Damaged) -> bool:
+        """Say whether the file is to be set aside: an error that speaks of damage is not always proof of it.
+
+        Proof are a header that is none, a page that SQLite cannot follow and a text that cannot be read. A constraint
+        that fails, or a table that is missed, may as well be a mistake of this program: then the file itself decides.
+        """
+        if not is_damage(error):
+            return False
+        if isinstance(error, sqlite3.IntegrityError) or "no such" in str(error):
+            return not (self._passes("integrity_check(1)") and self._has_its_tables())
+        return True
+
+    def _has_its_tables(self) -> bool:
+        try:
+            return schema.is_whole(self._connected())
         except (sqlite3.DatabaseError, Damaged, *_SURPRISES):
             return False
 
@@ -87,13 +107,13 @@ class Handle:
             self.close()
         if self._connection is None:
             self._opened = identity(self.path)
-            self._connection = connect(self.path)
+            self._connection = connect(self.path, self.busy_seconds)
             self._opened = identity(self.path)
         return self._connection
 
     def _recover(self, error: Exception) -> None:
-        if isinstance(error, sqlite3.Error) and not is_damage(error):
-            raise explain(error, self.path) from error
+        if isinstance(error, sqlite3.Error) and not self._is_damaged(error):
+            raise explain(error, self.path, self.busy_seconds) from error
         if os.name == "nt":  # where open files keep their names
             opened = self._opened
             self.close()

@@ -28,7 +28,6 @@ _DAMAGE = (
     "no such table",
     "no such column",
     "decode",
-    "user-defined",
 )
 _MAGIC = b"SQLite format 3\0"
 _FULL = ("disk is full",)
@@ -48,8 +47,10 @@ def default_path() -> Path:
     return (Path(data) if data else Path.home() / ".local" / "share") / "hps" / "ledger.sqlite3"
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     """Open or make the ledger at `path` in the newest version; its folder is made for this person only.
+
+    Another program that writes is waited for as long as `busy_seconds`.
 
     Raises sqlite3.Error for whatever `explain` puts into words, and LedgerError for what must not be touched.
     """
@@ -57,7 +58,7 @@ def connect(path: Path) -> sqlite3.Connection:
     _check_beginning(path)
     name = f"{path.absolute().as_uri()}?vfs={VFS}" if VFS else str(path)
     connection = sqlite3.connect(
-        name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=bool(VFS)
+        name, timeout=busy_seconds, isolation_level=None, check_same_thread=False, uri=bool(VFS)
     )
     try:
         schema.version(connection)  # what is not a ledger of ours is not even configured
@@ -98,7 +99,6 @@ def _check_beginning(path: Path) -> None:
 
 
 def _configure(connection: sqlite3.Connection) -> None:
-    connection.create_function("hps_contains", 2, _contains, deterministic=True)
     if connection.execute("PRAGMA page_count").fetchone() == (0,):
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded only while the file is empty
     connection.execute("PRAGMA secure_delete = ON")
@@ -119,15 +119,8 @@ def _journal(connection: sqlite3.Connection) -> str:
         return str(connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0])
 
 
-def _contains(text: str | bytes, part: str | bytes) -> bool:
-    whole, wanted = (
-        value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value for value in (text, part)
-    )
-    return wanted in whole.casefold()
-
-
 def is_damage(error: Exception) -> bool:
-    """Say whether an error means that the file is corrupted, not that the disk, a lock or the query is at fault."""
+    """Say whether an error speaks of a corrupted file, not of the disk, a lock or the query."""
     if isinstance(error, (Damaged, sqlite3.IntegrityError)):
         return True
     return isinstance(error, sqlite3.DatabaseError) and any(text in str(error) for text in _DAMAGE)
@@ -140,7 +133,7 @@ _PLACE_TEXT = (
 )
 
 
-def explain(error: sqlite3.Error, path: Path) -> LedgerError:
+def explain(error: sqlite3.Error, path: Path, busy_seconds: float) -> LedgerError:
     """Return what an error of SQLite means, in words, with what to do."""
     text = str(error)
     if any(known in text for known in _FULL) or ("disk I/O" in text and _no_room(path)):
@@ -149,10 +142,10 @@ def explain(error: sqlite3.Error, path: Path) -> LedgerError:
         return LedgerError(_PLACE_TEXT.format(path=path, reason=text))
     if "locked" in text:
         return LedgerError(
-            f"Another program has held the ledger {path} for more than {BUSY_SECONDS:.0f} seconds; close it, or try "
+            f"Another program has held the ledger {path} for more than {busy_seconds:g} seconds; close it, or try "
             "again."
         )
-    if is_damage(error):
+    if is_damage(error) and not isinstance(error, sqlite3.IntegrityError) and "no such" not in text:
         return LedgerError(f"The ledger {path} is damaged ({text}) and could not be replaced; move it away.")
     return LedgerError(f"The ledger {path} cannot be used ({text}); check its disk, or give it another path.")
 

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Any, Final
 
 from ..errors import LedgerError
-from .queries import pack, storable, unpack
+from .queries import FILE, pack, storable, unpack
 from .records import Agreement, Pick
 
 Z95: Final = 1.959963984540054
@@ -107,9 +107,8 @@ def _open_pair(connection: sqlite3.Connection, prompt: int, rng: random.Random) 
 def _images(connection: sqlite3.Connection, prompt: int) -> dict[str, int]:
     """Return the newest row of every image of a prompt that can be shown."""
     found = connection.execute(
-        f"SELECT {_IMAGE}, max(e.id) FROM entries e WHERE e.prompt = ? AND (e.file != '' "
-        "OR EXISTS (SELECT 1 FROM thumbnails t WHERE t.hash = e.thumbnail) "
-        "OR (e.image != '' AND EXISTS (SELECT 1 FROM saved v WHERE v.image = e.image))) GROUP BY 1",
+        f"SELECT {_IMAGE}, max(e.id) FROM entries e WHERE e.prompt = ? AND ("
+        f"EXISTS (SELECT 1 FROM thumbnails t WHERE t.hash = e.thumbnail) OR {FILE} != '') GROUP BY 1",
         (prompt,),
     )
     return {unpack(image): int(id) for image, id in found}

@@ -15,11 +15,14 @@ from .records import Query, Row
 Value = str | bytes | int | float | None
 
 # Over whole groups, whatever the filters let through. SQLite may lack sqrt; the signed square orders alike.
-_PLACES = """JOIN (
+# An image that has several rows in a group (with a seed and without, from two programs) counts there once.
+_ONCE = """SELECT e.prompt, e.scorer, avg(e.score) AS score FROM entries e WHERE {condition}
+    GROUP BY e.prompt, e.scorer, e.subject"""
+_PLACES = f"""JOIN (
     SELECT m.prompt, m.scorer, m.mean, m.n, m.differ, sum((x.score - m.mean) * (x.score - m.mean)) AS squares
     FROM (SELECT prompt, scorer, count(*) AS n, avg(score) AS mean, min(score) < max(score) AS differ
-          FROM entries e {} GROUP BY prompt, scorer) m
-    JOIN entries x ON x.prompt = m.prompt AND x.scorer = m.scorer GROUP BY m.prompt, m.scorer
+          FROM ({_ONCE}) GROUP BY prompt, scorer) m
+    JOIN ({_ONCE}) x ON x.prompt = m.prompt AND x.scorer = m.scorer GROUP BY m.prompt, m.scorer
     ) z ON z.prompt = e.prompt AND z.scorer = e.scorer"""
 PLACE = "CASE WHEN z.differ THEN (e.score - z.mean) * abs(e.score - z.mean) * (z.n - 1) / z.squares END"
 """Orders rows by standing; goes with `places`."""
@@ -45,21 +48,32 @@ _NAMES = (
 _TEXTS = _NAMES[12:17] + _NAMES[18:-2]
 """Names of the fields in the order of the columns below, and those of them that are texts."""
 
+# Where the image of a row lies: the newest place that no other image was written to since.
+FILE = """CASE WHEN e.image = '' THEN e.file ELSE coalesce(
+    (SELECT v.file FROM saved v WHERE v.image = e.image AND (v.time >= e.time OR e.file = '')
+        AND NOT EXISTS (SELECT 1 FROM saved x WHERE x.file = v.file AND x.id > v.id AND x.image != v.image)
+        AND NOT EXISTS (SELECT 1 FROM entries y WHERE y.file = v.file AND y.file != '' AND y.time > v.time
+                        AND y.image NOT IN (v.image, ''))
+        ORDER BY v.id DESC LIMIT 1),
+    CASE WHEN EXISTS (SELECT 1 FROM saved x WHERE x.file = e.file AND x.time >= e.time AND x.image != e.image)
+        OR EXISTS (SELECT 1 FROM entries y WHERE y.file = e.file AND y.file != '' AND y.id > e.id
+                   AND y.image NOT IN (e.image, ''))
+        THEN '' ELSE e.file END) END"""
+
 _ROW = """SELECT e.scorer, e.id, e.time, e.prompt, e.score, e.parts, e.loras, e.steps, e.cfg, e.denoise, e.width,
     e.height, e.seed, e.model, e.sampler, e.scheduler, e.source, e.run, e.extra,
     p.text, coalesce(n.text, ''), s.name, s.version, s.preprocess, s.dtype, s.checkpoint, s.fingerprint, e.image,
-    CASE WHEN e.image = '' THEN e.file ELSE coalesce((SELECT v.file FROM saved v WHERE v.image = e.image
-        AND (v.time >= e.time OR e.file = '') ORDER BY v.id DESC LIMIT 1), e.file) END,
+    {file},
     coalesce(w.kind, ''), w.id IS NOT NULL, e.thumbnail IS NOT NULL AND EXISTS (
         SELECT 1 FROM thumbnails t WHERE t.hash = e.thumbnail)
     FROM entries e JOIN prompts p ON p.id = e.prompt JOIN scorers s ON s.id = e.scorer
     LEFT JOIN prompts n ON n.id = e.negative LEFT JOIN workflows w ON w.hash = e.workflow
-    WHERE e.id IN ({})"""
+    WHERE e.id IN ({ids})"""
 
-_GROUP = """SELECT g.n, g.mean, g.low < g.high, (
-    SELECT sum((score - g.mean) * (score - g.mean)) FROM entries WHERE prompt = :prompt AND scorer = :scorer)
-    FROM (SELECT count(*) AS n, avg(score) AS mean, min(score) AS low, max(score) AS high
-          FROM entries WHERE prompt = :prompt AND scorer = :scorer) g"""
+_MEMBERS = _ONCE.format(condition="e.prompt = :prompt AND e.scorer = :scorer")
+_GROUP = f"""SELECT g.n, g.mean, g.low < g.high, (
+    SELECT sum((score - g.mean) * (score - g.mean)) FROM ({_MEMBERS}))
+    FROM (SELECT count(*) AS n, avg(score) AS mean, min(score) AS low, max(score) AS high FROM ({_MEMBERS})) g"""
 
 
 def pack(text: str) -> str | bytes:
@@ -81,7 +95,7 @@ def unpack(value: Any) -> str:
         raise Damaged(f"a text cannot be read: {error}") from error
 
 
-def where(query: Query) -> tuple[str, list[Value]]:
+def where(connection: sqlite3.Connection, query: Query) -> tuple[str, list[Value]]:
     """Return the filters as a condition on entries `e` and its parameters."""
     terms: list[tuple[str, Value]] = []
     for name in ("model", "sampler", "scheduler", "source"):
@@ -94,8 +108,7 @@ def where(query: Query) -> tuple[str, list[Value]]:
     if query.scorer is not None:
         terms.append(("e.scorer IN (SELECT id FROM scorers WHERE name = ?)", pack(query.scorer)))
     if query.search:
-        part = pack(query.search.casefold())
-        terms.append(("e.prompt IN (SELECT id FROM prompts WHERE hps_contains(text, ?))", part))
+        terms.append(("e.prompt IN (SELECT value FROM json_each(?))", _holding(connection, query.search)))
     if query.since is not None:
         terms.append(("e.time >= ?", _moment(query.since)))
     if query.until is not None:
@@ -103,10 +116,20 @@ def where(query: Query) -> tuple[str, list[Value]]:
     return " AND ".join(["1", *(term for term, _ in terms)]), [value for _, value in terms]
 
 
-def places(query: Query) -> tuple[str, list[Value]]:
+def _holding(connection: sqlite3.Connection, part: str) -> str:
+    """Return the ids of the prompts that hold a text, as JSON.
+
+    Not by a function that SQLite calls: what is raised there, Ctrl-C too, comes out as an error of the database.
+    """
+    wanted = part.casefold()
+    found = connection.execute("SELECT id, text FROM prompts")
+    return json.dumps([id for id, text in found if wanted in unpack(text).casefold()])
+
+
+def places(connection: sqlite3.Connection, query: Query) -> tuple[str, list[Value]]:
     """Return the join that gives `PLACE` its groups, and its parameters; groups of other prompts are left out."""
-    condition, values = where(Query(prompt_id=query.prompt_id, prompt=query.prompt))
-    return _PLACES.format(f"WHERE {condition}" if values else ""), values
+    condition, values = where(connection, Query(prompt_id=query.prompt_id, prompt=query.prompt))
+    return _PLACES.format(condition=condition), [*values, *values]
 
 
 def _moment(time: float) -> float:
@@ -129,8 +152,8 @@ def order(query: Query) -> str:
 
 def ids(connection: sqlite3.Connection, query: Query, *, paged: bool = True) -> list[int]:
     """Return the ids of the matching rows in order; all of them, whatever limit and offset say, when not `paged`."""
-    condition, values = where(query)
-    join, before = places(query) if query.sort == "standing" else ("", [])
+    condition, values = where(connection, query)
+    join, before = places(connection, query) if query.sort == "standing" else ("", [])
     text, values = f"SELECT e.id FROM entries e {join} WHERE {condition} ORDER BY {order(query)}", [*before, *values]
     if paged:
         text, values = f"{text} LIMIT ? OFFSET ?", [*values, query.limit, query.offset]
@@ -139,7 +162,7 @@ def ids(connection: sqlite3.Connection, query: Query, *, paged: bool = True) -> 
 
 def count(connection: sqlite3.Connection, query: Query) -> int:
     """Return how many rows pass the filters."""
-    condition, values = where(query)
+    condition, values = where(connection, query)
     return int(connection.execute(f"SELECT count(*) FROM entries e WHERE {condition}", values).fetchone()[0])
 
 
@@ -147,7 +170,7 @@ def load(connection: sqlite3.Connection, wanted: Sequence[int]) -> tuple[Row, ..
     """Return the rows with these ids in this order; ids that are not there are left out."""
     found: dict[int, tuple[int, dict[str, Any]]] = {}
     for chunk in chunks(wanted):
-        for scorer, *values in connection.execute(_ROW.format(",".join("?" * len(chunk))), chunk):
+        for scorer, *values in connection.execute(_ROW.format(file=FILE, ids=",".join("?" * len(chunk))), chunk):
             found[values[0]] = scorer, dict(zip(_NAMES, values, strict=True))
     groups = {(values["prompt_id"], scorer) for scorer, values in found.values()}
     placed = {group: _group(connection, *group) for group in groups}
@@ -182,12 +205,18 @@ def _row(values: dict[str, Any], n: int, mean: float, sd: float) -> Row:
 
 
 def _mapping(text: str | None) -> dict[str, Any]:
-    value = json.loads(text or "{}")
+    try:
+        value = json.loads(text or "{}")
+    except RecursionError:  # nothing that a ledger writes is that deep
+        return {}
     return value if isinstance(value, dict) else {}
 
 
 def _loras(text: str | None) -> tuple[tuple[str, float], ...]:
-    return tuple((str(name), strength) for name, strength in json.loads(text or "[]"))
+    try:
+        return tuple((str(name), strength) for name, strength in json.loads(text or "[]"))
+    except RecursionError:
+        return ()
 
 
 def chunks(wanted: Sequence[int], size: int = 500) -> Iterator[Sequence[int]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from contextlib import closing
 from typing import Final
 
 from ..errors import LedgerError
@@ -52,6 +54,7 @@ _TABLES: Final = (
         scheduler TEXT NOT NULL,
         source TEXT NOT NULL,
         image TEXT NOT NULL,
+        subject INTEGER NOT NULL,
         thumbnail BLOB,
         workflow BLOB,
         run TEXT NOT NULL,
@@ -60,14 +63,16 @@ _TABLES: Final = (
         parts TEXT,
         extra TEXT)""",
     "CREATE INDEX entries_time ON entries (time)",
-    "CREATE INDEX entries_group ON entries (prompt, scorer, score)",
+    "CREATE INDEX entries_group ON entries (prompt, scorer, subject, score)",
     "CREATE INDEX entries_image ON entries (image)",
+    "CREATE INDEX entries_file ON entries (file) WHERE file != ''",
     """CREATE TABLE saved (
         id INTEGER PRIMARY KEY,
         time REAL NOT NULL,
         image TEXT NOT NULL,
         file TEXT NOT NULL)""",
     "CREATE INDEX saved_image ON saved (image)",
+    "CREATE INDEX saved_file ON saved (file)",
     """CREATE TABLE picks (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         time REAL NOT NULL,
@@ -115,12 +120,33 @@ def migrate(connection: sqlite3.Connection) -> None:
     if version(connection) == len(STEPS):
         return
     connection.execute("BEGIN IMMEDIATE")  # another process may be at it: look again once it is done
-    for step in STEPS[version(connection) :]:
+    known = version(connection)
+    for step in STEPS[known:]:
         for statement in step:
             connection.execute(statement)
+    if known == 0:
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('entries', ?)", (before_first(),))
     connection.execute(f"PRAGMA application_id = {APPLICATION}")
     connection.execute(f"PRAGMA user_version = {len(STEPS)}")
     connection.execute("COMMIT")
+
+
+def before_first() -> int:
+    """Return the number after which a new file counts its rows: Unix milliseconds.
+
+    Pages and caches remember rows by their numbers; those of a file that was deleted or set aside must not come again.
+    """
+    return time.time_ns() // 1_000_000
+
+
+def is_whole(connection: sqlite3.Connection) -> bool:
+    """Say whether a ledger of the newest version has the tables, indexes and triggers of one."""
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        for step in STEPS:
+            for statement in step:
+                fresh.execute(statement)
+        wanted = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+        return set(fresh.execute(wanted)) <= set(connection.execute(wanted))
 
 
 def version(connection: sqlite3.Connection) -> int:

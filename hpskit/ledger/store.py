@@ -14,6 +14,7 @@ from ..errors import LedgerError
 from . import comparing, export, picks, queries, trimming, writing
 from .entry import Entry, prepare, unpacked_workflow
 from .handle import Handle
+from .opening import BUSY_SECONDS
 from .records import Agreement, Facets, Page, Pick, Query, Row, Setting, Summary
 
 log = logging.getLogger("hps")
@@ -31,12 +32,20 @@ class Ledger(Handle):
     """
 
     def __init__(
-        self, path: str | Path, *, max_bytes: int = 256 * 2**20, clock: Callable[[], float] = time.time
+        self,
+        path: str | Path,
+        *,
+        max_bytes: int = 256 * 2**20,
+        busy_seconds: float = BUSY_SECONDS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Name the file and how large it may grow; it is opened, and made if need be, when it is first used."""
+        """Name the file and how large it may grow; it is opened, and made if need be, when it is first used.
+
+        `busy_seconds` is how long another program that writes is waited for.
+        """
         if max_bytes < MIN_BYTES:
             raise LedgerError(f"A ledger of at most {max_bytes} bytes is too small; allow {MIN_BYTES} or more.")
-        super().__init__(path)
+        super().__init__(path, busy_seconds)
         self.max_bytes = max_bytes
         self.refused = 0
         """Entries that `add` refused so far."""
@@ -51,13 +60,23 @@ class Ledger(Handle):
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def add(self, entries: Iterable[Entry]) -> list[int]:
-        """Write entries, each in a transaction of its own, and return their ids; 0 for one that is refused.
+        """Write entries, each in a transaction of its own, and return their ids; 0 for one that is not written.
 
         An entry equal to one that is there in everything but time and run is not written again: it gets the old id.
-        Refused are scores that are not finite and prompts above 4 MiB. Beyond `max_bytes` the oldest thumbnails go, and
-        once there are none the oldest rows.
+        Refused are scores that are not finite. When the file fails after some are written, their ids are returned, the
+        others get 0 and the log says why; when it fails at the first one, the error is raised. Beyond `max_bytes` large
+        workflows go, then the oldest thumbnails, and once there are none the oldest rows.
         """
-        return [self._add(entry) for entry in entries]
+        wanted, ids = list(entries), list[int]()
+        for entry in wanted:
+            try:
+                ids.append(self._add(entry))
+            except LedgerError as error:
+                if not any(ids):
+                    raise
+                log.warning("%d of %d images are not recorded. %s", len(wanted) - len(ids), len(wanted), error)
+                break
+        return ids + [0] * (len(wanted) - len(ids))
 
     def _add(self, entry: Entry) -> int:
         prepared = prepare(entry)
@@ -81,9 +100,22 @@ class Ledger(Handle):
             log.warning("The ledger %s is above its size limit and cannot be trimmed: %s", self.path, error)
 
     def saved(self, image_hash: str, file: str) -> None:
-        """Record that the image of that hash was saved as `file`; of several files the newest wins."""
-        if image_hash:
-            self._use(lambda c: writing.saved(c, image_hash, file, self._clock()), begin="BEGIN IMMEDIATE")
+        """Record that the image of that hash was saved as `file`; of several files the newest wins.
+
+        A file belongs to the image that was written to it last: rows of another one do not name it any more.
+        """
+        self.saved_many([(image_hash, file)])
+
+    def saved_many(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Record where several images were saved, as pairs of hash and file, in one transaction."""
+        known = [(image, file) for image, file in pairs if image]
+
+        def work(connection: sqlite3.Connection) -> None:
+            for image, file in known:
+                writing.saved(connection, image, file, self._clock())
+
+        if known:
+            self._use(work, begin="BEGIN IMMEDIATE")
 
     def purge(self, *, before: float | None = None) -> int:
         """Delete the rows written before a time (Unix seconds), or all, and return how many; the file shrinks.

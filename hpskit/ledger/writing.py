@@ -20,8 +20,8 @@ def insert(connection: sqlite3.Connection, entry: Prepared, time: float) -> int:
     if entry.thumbnail is not None and entry.thumbnail[0] == thumbnail:
         _once(connection, "thumbnails", "hash", {"hash": thumbnail, "data": entry.thumbnail[1]})
     image, place = entry.columns["image"], entry.columns["file"]
-    if image and place and (_place(connection, image) or file) != pack(place):
-        saved(connection, image, place, time)
+    if image and place and ((_place(connection, image) or file) != pack(place) or _taken(connection, image, place)):
+        _insert(connection, "saved", {"time": time, "image": pack(image), "file": pack(place)})
     return row
 
 
@@ -42,6 +42,9 @@ def _known(connection: sqlite3.Connection, entry: Prepared) -> tuple[int, bytes 
 
 def _new(connection: sqlite3.Connection, entry: Prepared, time: float) -> int:
     thumbnail, workflow = entry.thumbnail, entry.workflow
+    image, place = entry.columns["image"], entry.columns["file"]
+    if image and place and _taken(connection, image, place):  # tell the image's older rows too
+        _insert(connection, "saved", {"time": time, "image": pack(image), "file": pack(place)})
     if thumbnail is not None:
         _once(connection, "thumbnails", "hash", {"hash": thumbnail[0], "data": thumbnail[1]})
     if workflow is not None:
@@ -52,6 +55,7 @@ def _new(connection: sqlite3.Connection, entry: Prepared, time: float) -> int:
         {
             "time": time,
             "digest": entry.digest,
+            "subject": _subject(entry),
             "prompt": _prompt(connection, entry.prompt),
             "negative": _prompt(connection, entry.negative) if entry.negative else None,
             "scorer": _scorer(connection, entry),
@@ -62,11 +66,29 @@ def _new(connection: sqlite3.Connection, entry: Prepared, time: float) -> int:
     )
 
 
+def _subject(entry: Prepared) -> int:
+    """Return a number that rows of one image share: made from its pixels, or from the row where they are unknown."""
+    image = entry.columns["image"]
+    key = text_hash(image) if image else entry.digest
+    return int.from_bytes(key[:8], "big", signed=True)
+
+
 def saved(connection: sqlite3.Connection, image: str, file: str, time: float) -> None:
     """Record where an image was saved, unless that is what was recorded last."""
     where = pack(file)
-    if _place(connection, image) != where:
+    if _place(connection, image) != where or _taken(connection, image, file):
         _insert(connection, "saved", {"time": time, "image": pack(image), "file": where})
+
+
+def _taken(connection: sqlite3.Connection, image: str, file: str) -> bool:
+    """Say whether another image was the last to be written to a file."""
+    newest = (
+        "SELECT image FROM (SELECT image, time, 1 AS late, id FROM saved WHERE file = :file "
+        "UNION ALL SELECT image, time, 0, id FROM entries WHERE file = :file AND file != '' AND image != '') "
+        "ORDER BY time DESC, late DESC, id DESC LIMIT 1"
+    )
+    found = connection.execute(newest, {"file": pack(file)}).fetchone()
+    return found is not None and found[0] != pack(image)
 
 
 def _place(connection: sqlite3.Connection, image: str) -> object:

@@ -7,9 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from hpskit.ledger import Entry
+from hpskit.ledger import Entry, schema
 
 SCORER = {"scorer": "hps-v2.1", "scorer_version": "1", "preprocess": "pad", "dtype": "float32"}
+FIRST = schema.before_first
+"""What tells the first number of a new file; in the tests of this folder that is 1."""
 
 
 def entry(score: float = 27.0, prompt: str = "a red fox", **more: Any) -> Entry:

@@ -365,14 +365,13 @@ def test_what_may_only_be_read(tmp_path: Path, sound: Path, what: str) -> None:
     assert not aside(folder)
 
 
-def test_a_ledger_that_another_program_holds(tmp_path: Path, sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "BUSY_SECONDS", 0.1)
+def test_a_ledger_that_another_program_holds(tmp_path: Path, sound: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     shutil.copyfile(sound, path)
     other = sqlite3.connect(path, isolation_level=None)
-    ledger = Ledger(path)
+    ledger = Ledger(path, busy_seconds=0.1)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(LedgerError, match="Another program"):
+    with pytest.raises(LedgerError, match=r"more than 0\.1 seconds"):
         ledger.add([entry(5.0)])
     assert ledger.rows().total == 50, "reading goes on"
     other.execute("COMMIT")

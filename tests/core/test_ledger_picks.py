@@ -23,7 +23,8 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def images(prompt: str, *scores: float, **more: Any) -> list[Any]:
-    return [entry(score, prompt, image_hash=f"{prompt}-{at}", file="x.png", **more) for at, score in enumerate(scores)]
+    names = [f"{prompt}-{at}" for at in range(len(scores))]
+    return [entry(score, prompt, image_hash=name, file=name, **more) for name, score in zip(names, scores, strict=True)]
 
 
 @given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
