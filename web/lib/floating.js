@@ -5,6 +5,11 @@ import { el } from "./dom.js";
 import { t } from "./host.js";
 
 const MARGIN = 8;
+/** The host's bars at the top of the page, as its versions name them; they lie above everything of the page's body. */
+const BARS = [".comfyui-body-top", ".comfyui-menu", ".workflow-tabs-container", ".actionbar-container"].join();
+/** Where they end when they cannot be found, and at the latest. */
+const BARS_END = 84;
+const BARS_MOST = 160;
 const STEP = 16;
 const STRIDE = 96;
 
@@ -20,6 +25,13 @@ export function keepKeys(element) {
   element.addEventListener("keydown", (event) => {
     if (plain(event)) event.stopPropagation();
   });
+}
+
+/** @returns {number} where the host's bars at the top end, in pixels from above */
+export function barsEnd() {
+  const boxes = [...document.querySelectorAll(BARS)].map((bar) => bar.getBoundingClientRect());
+  const ends = boxes.filter((box) => box.height > 0 && box.top < BARS_END).map((box) => box.bottom);
+  return ends.length ? Math.min(BARS_MOST, Math.max(...ends)) : BARS_END;
 }
 
 export class Floating {
@@ -57,10 +69,11 @@ export class Floating {
 
   /** Put the card in the middle of what the sidebar leaves free; for once its content is there. */
   centre() {
+    this.#limit();
     const { width, height } = this.element.getBoundingClientRect();
     const edge = document.querySelector(".hps-sidebar")?.getBoundingClientRect().right ?? 0;
     const from = edge + width + 2 * MARGIN <= window.innerWidth ? edge : 0;
-    this.#moveTo((from + window.innerWidth - width) / 2, Math.max(56, (window.innerHeight - height) / 2.5));
+    this.#moveTo((from + window.innerWidth - width) / 2, (window.innerHeight - height) / 2.5);
   }
 
   close() {
@@ -106,13 +119,21 @@ export class Floating {
     });
   }
 
-  /** Move the card, always so that its head can be reached. @param {number} left @param {number} top */
+  /** Leave the host's bars their room: what is too high for the rest scrolls inside. @returns {number} where it begins */
+  #limit() {
+    const top = barsEnd() + MARGIN;
+    this.element.style.maxHeight = `${Math.max(120, window.innerHeight - top - MARGIN)}px`;
+    return top;
+  }
+
+  /** Move the card, always below the host's bars and whole on the page. @param {number} left @param {number} top */
   #moveTo(left, top) {
+    const first = this.#limit();
     const { width, height } = this.element.getBoundingClientRect();
-    const within = (/** @type {number} */ at, /** @type {number} */ room) =>
-      Math.max(MARGIN, Math.min(at, room - MARGIN));
-    this.left = within(left, window.innerWidth - width);
-    this.top = within(top, window.innerHeight - Math.min(height, 120));
+    const within = (/** @type {number} */ at, /** @type {number} */ least, /** @type {number} */ room) =>
+      Math.max(least, Math.min(at, room - MARGIN));
+    this.left = within(left, MARGIN, window.innerWidth - width);
+    this.top = within(top, first, window.innerHeight - height);
     this.element.style.left = `${Math.round(this.left)}px`;
     this.element.style.top = `${Math.round(this.top)}px`;
   }
