@@ -2,7 +2,7 @@
 // One image of a ranking as an option of a list: a picture with its rank and score, or a line of a table.
 import { el } from "./dom.js";
 import { setting, t, viewUrl } from "./host.js";
-import { cellName, labelWords, marginWords, markWords, number, ofHundred, signed, winWords } from "./ranking.js";
+import { cellName, labelWords, marginWords, number, ofHundred, signed, starred, winWords } from "./ranking.js";
 
 /** @typedef {import("./ranking.js").Cell} Cell */
 
@@ -29,7 +29,9 @@ export function createCell(onLoad) {
 /**
  * @param {any} element from createCell
  * @param {Cell} cell
- * @param {{selected: boolean, pick: number, narrow: boolean, wide: boolean, captioned: boolean}} state
+ * @param {{
+ *   selected: boolean, pick: number, applied: boolean, narrow: boolean, wide: boolean, captioned: boolean,
+ * }} state pick: its place among those picked by hand; applied: these are the ones that the last run kept
  */
 export function fillCell(element, cell, state) {
   const { image, badge, mark, caption } = element.hpsParts;
@@ -40,19 +42,35 @@ export function fillCell(element, cell, state) {
     if (url) image.src = url;
     else image.removeAttribute("src");
   }
-  element.dataset.index = String(cell.index);
-  element.dataset.rank = String(cell.rank);
-  element.classList.toggle("hps-kept", cell.kept);
-  element.classList.toggle("hps-leading", cell.leading && !cell.kept);
-  element.classList.toggle("hps-picked", state.pick > 0);
-  element.setAttribute("aria-selected", String(state.selected));
-  element.setAttribute("aria-label", cellName(cell, state.pick));
-  element.title = tooltip(cell);
+  describe(element, cell, state);
   fillBadge(badge, cell, state.narrow);
-  mark.textContent = state.pick ? `\u2713${state.pick}` : cell.kept || cell.leading ? "\u2605" : "";
+  mark.textContent = markOf(cell, state);
   mark.hidden = !mark.textContent;
   caption.textContent = captionOf(cell, state);
   caption.hidden = !state.captioned;
+}
+
+/**
+ * What pictures and lines of a table have in common.
+ * @param {any} element
+ * @param {Cell} cell
+ * @param {{selected: boolean, pick: number, applied: boolean}} state
+ */
+function describe(element, cell, state) {
+  element.dataset.index = String(cell.index);
+  element.dataset.rank = String(cell.rank);
+  element.classList.toggle("hps-kept", cell.kept || cell.best);
+  element.classList.toggle("hps-leading", cell.leading && !cell.kept);
+  element.classList.toggle("hps-picked", state.pick > 0 && !state.applied);
+  element.setAttribute("aria-selected", String(state.selected));
+  element.setAttribute("aria-label", cellName(cell, state.pick));
+  element.title = tooltip(cell);
+}
+
+/** @param {Cell} cell @param {{pick: number, applied: boolean}} state @returns {string} a sign that needs no colour */
+function markOf(cell, { pick, applied }) {
+  if (pick && !applied) return `\u2713${pick}`;
+  return starred(cell) ? "\u2605" : "";
 }
 
 /** @param {HTMLElement} badge @param {Cell} cell @param {boolean} narrow */
@@ -104,21 +122,14 @@ export function createRow() {
 /**
  * @param {any} element from createRow
  * @param {Cell} cell
- * @param {{selected: boolean, pick: number}} state
+ * @param {{selected: boolean, pick: number, applied: boolean}} state
  */
 export function fillRow(element, cell, state) {
-  element.dataset.index = String(cell.index);
-  element.dataset.rank = String(cell.rank);
-  element.classList.toggle("hps-kept", cell.kept);
-  element.classList.toggle("hps-leading", cell.leading && !cell.kept);
-  element.classList.toggle("hps-picked", state.pick > 0);
-  element.setAttribute("aria-selected", String(state.selected));
-  element.setAttribute("aria-label", cellName(cell, state.pick));
-  element.title = tooltip(cell);
-  const mark = state.pick ? ` \u2713${state.pick}` : cell.kept || cell.leading ? " \u2605" : "";
+  describe(element, cell, state);
+  const mark = markOf(cell, state);
   const chance = cell.win === null ? "" : ` (${t("gallery.winShort", "{n} of 100", { n: ofHundred(cell.win) })})`;
   const texts = [
-    `#${cell.rank}${mark}`,
+    mark ? `#${cell.rank} ${mark}` : `#${cell.rank}`,
     number(cell.score),
     cell.margin === null ? "" : signed(cell.margin) + chance,
     cell.seed ?? t("gallery.image", "image {index}", { index: cell.index }),

@@ -39,8 +39,14 @@ class Chart {
    */
   set(curve) {
     this.curve = curve;
+    this.element.classList.toggle("hps-words-only", this.wordsOnly);
     this.observer.observe(this.svg);
     this.schedule();
+  }
+
+  /** @returns {boolean} whether there is only a reason to show */
+  get wordsOnly() {
+    return Boolean(this.curve?.reason) && !this.curve?.points.length;
   }
 
   /** @returns {string} the curve in words */

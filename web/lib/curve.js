@@ -64,9 +64,19 @@ export function searchCurve(data) {
     across: t("chart.candidates", "candidates"),
     shared: true,
     begin: null,
-    reason: "",
+    reason: String(data.reason ?? ""),
     over: Number(data.done) >= Number(data.total),
   };
+}
+
+/**
+ * @param {any} data result of a search over seeds; its columns are in the order in which the candidates were made
+ * @returns {Curve}
+ */
+export function foundCurve(data) {
+  const all = list(data.scores).map((score, index) => ({ index, score }));
+  const candidates = all.length > 2 ? all : []; // a line of two says less than the numbers on the pictures
+  return searchCurve({ candidates, done: candidates.length, total: candidates.length, reason: data.reason });
 }
 
 /**

@@ -5,12 +5,18 @@ import { createCell, createRow, fillCell, fillRow, rowHeads } from "./cells.js";
 import { el } from "./dom.js";
 import { t } from "./host.js";
 import { NARROW, WIDE, arrange, moved } from "./layout.js";
-import { empty, heading, marginWords, togglePick, winWords } from "./ranking.js";
+import { empty, heading, marginWords, seedWords, togglePick, winWords } from "./ranking.js";
 import { openViewer } from "./viewer.js";
 
 /** @typedef {import("./ranking.js").Cell} Cell */
 /** @typedef {import("./ranking.js").View} View */
-/** @typedef {{get: (token: string) => number[], set: (picks: number[], token: string) => void}} Picks */
+/**
+ * The choice by hand; elsewhere: whether it was made among other images than those of the token.
+ * @typedef {{
+ *   get: (token: string) => number[], set: (picks: number[], token: string) => void,
+ *   elsewhere: (token: string) => boolean,
+ * }} Picks
+ */
 
 /** Images that are shown before a person asks for all. */
 const TOP = 16;
@@ -156,12 +162,13 @@ class Gallery {
     const room = { narrow: size.width < NARROW, wide: size.width >= WIDE, captioned: size.caption > 0 };
     const picks = this.picked();
     const current = this.current();
+    const applied = this.applied(picks);
     shown.forEach((cell, place) => {
       const pick = picks.indexOf(cell.index) + 1;
       const selected = this.picks ? pick > 0 : cell === current && this.chosen !== null;
       const element = this.elements.get(cell.index);
-      if (pictures) fillCell(element, cell, { selected, pick, ...room });
-      else fillRow(element, cell, { selected, pick });
+      if (pictures) fillCell(element, cell, { selected, pick, applied, ...room });
+      else fillRow(element, cell, { selected, pick, applied });
       element.classList.toggle("hps-current", cell === current && this.chosen !== null);
       element.tabIndex = place === this.focused ? 0 : -1;
     });
@@ -171,7 +178,7 @@ class Gallery {
     const cell = this.current();
     if (!cell) return;
     const picks = this.picked();
-    const seed = cell.seed === null ? "" : t("gallery.seed", "seed {seed}", { seed: cell.seed });
+    const seed = seedWords(cell, this.view.total);
     const lines = [
       el("div", {}, el("b", { text: heading(cell) }), seed && el("span", { class: "hps-seed", text: seed })),
       el("div", { class: "hps-quiet", text: [marginWords(cell), winWords(cell)].filter(Boolean).join("; ") }),
@@ -186,12 +193,20 @@ class Gallery {
 
   /** @param {number[]} picks */
   pickWords(picks) {
+    if (!picks.length && !this.view.picked && this.picks?.elsewhere(this.view.token)) {
+      return t("gallery.pickedElsewhere",
+        "Your pick belonged to other images, so the rule chose. Click images to choose again.");
+    }
     if (!picks.length) return t("gallery.clickToPick", "Kept by the rule. Click images to choose by hand.");
     const ranks = new Map(this.view.cells.map((cell) => [cell.index, cell.rank]));
     const text = picks.map((index) => `#${ranks.get(index) ?? "?"}`).join(", ");
-    const applied = this.view.picked && picks.join() === this.view.kept.join();
-    if (applied) return t("gallery.pickApplied", "By hand: {picks}", { picks: text });
+    if (this.applied(picks)) return t("gallery.pickApplied", "By hand: {picks}", { picks: text });
     return t("gallery.pickNext", "By hand: {picks}. Run again to apply.", { picks: text });
+  }
+
+  /** @param {number[]} picks @returns {boolean} whether they are what the last run kept */
+  applied(picks) {
+    return this.view.picked && picks.length > 0 && picks.join() === this.view.kept.join();
   }
 
   // --- the chosen image ----------------------------------------------------------------------------------------------
@@ -299,10 +314,11 @@ class Gallery {
     if (this.hasPictures()) this.openLarge();
   }
 
-  /** @param {number} place */
+  /** Move the focus; words and buttons follow it, a choice by hand does not. @param {number} place */
   focus(place) {
     this.focused = place;
-    this.shownCells().forEach((cell, at) => (this.elements.get(cell.index).tabIndex = at === place ? 0 : -1));
+    this.chosen = this.shownCells()[place].index;
+    this.refresh();
     const element = this.elements.get(this.shownCells()[place].index);
     element.focus({ preventScroll: true });
     // Only the gallery scrolls; the browser's own way would also move the page around the canvas.

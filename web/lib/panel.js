@@ -1,16 +1,17 @@
 // @ts-check
 // What a node of the pack shows of its work: a chart, a gallery and a line of words, as one widget at its end.
 import { createChart } from "./chart.js";
-import { noiseCurve, searchCurve, steerCurve } from "./curve.js";
+import { foundCurve, noiseCurve, searchCurve, steerCurve } from "./curve.js";
 import { announcer, el } from "./dom.js";
 import { app, chainMethod, changed, setWidget, t } from "./host.js";
 import { createGallery } from "./gallery.js";
-import { list, noiseView, number, parsePick, pickText, resultView, searchView } from "./ranking.js";
+import { list, noiseView, number, parsePick, pickText, pickedElsewhere, resultView, searchView } from "./ranking.js";
+import { runsElsewhere } from "./runs.js";
 
 /** @typedef {{gallery?: boolean, chart?: boolean, pick?: boolean, hint: () => string}} Kind */
 
 /** Heights in pixels: of the bare line of words, and of what the parts need. */
-const HEIGHT = { bare: 34, chart: 130, gallery: 256, pick: 24, warnings: 36 };
+const HEIGHT = { bare: 34, chart: 130, words: 24, gallery: 256, pick: 24, warnings: 36 };
 /** Least width of a fresh node, so that everything can be read. */
 const WIDTH = 340;
 /** What the classic canvas keeps free around a widget of the page. */
@@ -87,7 +88,8 @@ class Panel {
       node.onDrawBackground = () => {}; // the classic canvas draws its copy there
     }
     if (node.size?.[0] < WIDTH) node.setSize?.([WIDTH, node.size[1]]);
-    chainMethod(node, "onExecuted", (output) => this.showOutput(output));
+    // The host tells the node with that id, also when the run belongs to a workflow that is not open.
+    chainMethod(node, "onExecuted", (output) => runsElsewhere() || this.showOutput(output));
     chainMethod(node, "onRemoved", () => this.destroy());
     this.fit();
   }
@@ -95,8 +97,12 @@ class Panel {
   // --- size ----------------------------------------------------------------------------------------------------------
 
   height() {
-    const chart = this.chart && !this.chart.element.hidden ? HEIGHT.chart : 0;
-    return HEIGHT.bare + chart + (this.gallery && !this.gallery.element.hidden ? this.galleryHeight() : 0);
+    return HEIGHT.bare + this.chartHeight() + (this.gallery && !this.gallery.element.hidden ? this.galleryHeight() : 0);
+  }
+
+  chartHeight() {
+    if (!this.chart || this.chart.element.hidden) return 0;
+    return this.chart.wordsOnly ? HEIGHT.words : HEIGHT.chart;
   }
 
   galleryHeight() {
@@ -144,14 +150,20 @@ class Panel {
   showPage() {
     const data = this.results[this.page];
     const view = resultView(data);
-    const curve = list(data.curve);
-    if (curve.length) this.chart?.set(noiseCurve({ ...data, points: curve }));
     this.warned = view.warnings.length > 0;
-    this.reveal({ chart: curve.length > 0, gallery: view.cells.length > 0 });
+    this.reveal({ chart: this.drawResult(data), gallery: view.cells.length > 0 });
     this.gallery?.show(view);
     this.say(view.status, view.prompts.length === 1 ? view.prompts[0] : "");
     this.showPager();
     this.badge(view.scorer);
+  }
+
+  /** The curve stays after the run. @param {any} data @returns {boolean} whether there is something to draw */
+  drawResult(data) {
+    const points = list(data.curve);
+    const curve = points.length ? noiseCurve({ ...data, points }) : foundCurve(data);
+    this.chart?.set(curve);
+    return curve.points.length > 0 || Boolean(curve.reason);
   }
 
   showPager() {
@@ -293,6 +305,7 @@ function pickWidget(node) {
   const find = () => node.widgets?.find((/** @type {any} */ widget) => widget.name === "pick");
   return {
     get: (/** @type {string} */ token) => parsePick(find()?.value, token),
+    elsewhere: (/** @type {string} */ token) => pickedElsewhere(find()?.value, token),
     set: (/** @type {number[]} */ picks, /** @type {string} */ token) => {
       const widget = find();
       if (!widget) return;

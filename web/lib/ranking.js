@@ -6,7 +6,7 @@ import { setting, t } from "./host.js";
  * One image of a ranking.
  * @typedef {{
  *   index: number, seed: string | null, score: number | null, rank: number, margin: number | null, win: number | null,
- *   kept: boolean, leading: boolean, parts: Record<string, number>, label: string, entry: number | null,
+ *   kept: boolean, best: boolean, leading: boolean, parts: Record<string, number>, label: string, entry: number | null,
  *   image: import("./host.js").FileRef | null, thumb: import("./host.js").FileRef | null,
  * }} Cell
  */
@@ -34,11 +34,14 @@ export const finite = (value) => typeof value === "number" && Number.isFinite(va
 export function resultView(data) {
   const kept = list(data.kept);
   const items = list(data.items).length ? data.items : itemsOfColumns(data);
+  const isKept = (/** @type {any} */ item) => Boolean(item.kept ?? kept.includes(item.index));
+  const any = kept.length > 0 || items.some(isKept);
+  const isBest = (/** @type {any} */ item) => !any && item.rank === 1 && finite(item.score); // all are handed on
   return {
     run: String(data.run ?? ""),
     token: String(data.token ?? ""),
     live: false,
-    cells: items.map((/** @type {any} */ item) => cell({ ...item, kept: item.kept ?? kept.includes(item.index) })),
+    cells: items.map((/** @type {any} */ item) => cell({ ...item, kept: isKept(item), best: isBest(item) })),
     total: Math.max(list(data.scores).length, items.length),
     prompts: list(data.prompts).map(String),
     scorer: String(data.scorer?.name ?? data.scorer?.id ?? ""),
@@ -103,8 +106,9 @@ function cell(item) {
     score: finite(item.score) ? item.score : null,
     rank: Number(item.rank),
     margin: finite(item.margin) ? item.margin : null,
-    win: finite(item.win) ? item.win : null,
+    win: finite(item.win) && !item.label ? item.win : null, // of its own result an optimised scorer is no judge
     kept: Boolean(item.kept),
+    best: Boolean(item.best),
     leading: Boolean(item.leading),
     parts: item.parts ?? item.scores ?? {},
     label: String(item.label ?? ""),
@@ -148,7 +152,7 @@ function resultStatus(data) {
   }
   if (finite(data.seconds)) parts.push(t("gallery.seconds", "{s} s", { s: data.seconds.toFixed(1) }));
   const reason = stopWords(data.stopped);
-  if (reason && data.kind !== "search") parts.push(reason);
+  if (reason && !data.reason && data.kind !== "search") parts.push(reason);
   return parts;
 }
 
@@ -165,7 +169,7 @@ function searchStatus(data) {
   const parts = [t("gallery.progress", "{done} of {total}", { done: Number(data.done), total: Number(data.total) })];
   if (finite(data.best?.score)) parts.push(t("gallery.best", "best {score}", { score: number(data.best.score) }));
   if (finite(data.expected_gain) && data.done < data.total) {
-    parts.push(t("gallery.gain", "more should add {gain}", { gain: number(data.expected_gain) }));
+    parts.push(t("gallery.gain", "next ones should add about {gain}", { gain: roughly(data.expected_gain) }));
   }
   return parts;
 }
@@ -176,8 +180,15 @@ function searchStatus(data) {
  */
 export function number(value) {
   if (!finite(value)) return t("gallery.noScore", "no score");
-  const wanted = Math.round(Number(setting("HPS.Gallery.Decimals", 3)));
-  return value.toFixed(Number.isFinite(wanted) ? Math.min(5, Math.max(2, wanted)) : 3);
+  const wanted = Math.round(Number(setting("HPS.Gallery.Decimals", 2)));
+  return value.toFixed(Number.isFinite(wanted) ? Math.min(5, Math.max(2, wanted)) : 2);
+}
+
+/** @param {number} value @returns {string} an estimate, with as many digits as it deserves */
+export function roughly(value) {
+  if (Math.abs(value) < 0.005) return value.toFixed(2);
+  const decimals = 1 - Math.floor(Math.log10(Math.abs(value)));
+  return value.toFixed(Math.max(0, Math.min(3, decimals)));
 }
 
 /**
@@ -200,7 +211,29 @@ export function winWords(cell) {
 /** @param {Cell} cell @returns {string} "" for the last one */
 export function marginWords(cell) {
   if (cell.margin === null) return "";
-  return t("gallery.margin", "{margin} to the next", { margin: signed(cell.margin) });
+  const values = { margin: signed(cell.margin) };
+  if (cell.label === "result") {
+    return t("gallery.overStart", "{margin} over the start, by the scorer that was optimised", values);
+  }
+  return t("gallery.margin", "{margin} to the next", values);
+}
+
+/** @param {Cell} cell @param {Cell} best @returns {string} "" for the best itself */
+export function belowWords(cell, best) {
+  if (cell === best || cell.score === null || best.score === null) return "";
+  return t("gallery.below", "{margin} below the best", { margin: number(best.score - cell.score) });
+}
+
+/** @param {Cell} cell @param {number} total images @returns {string} the seed, or why there is none; "" if unknown */
+export function seedWords(cell, total) {
+  if (cell.seed !== null) return t("gallery.seed", "seed {seed}", { seed: cell.seed });
+  if (total < 2 || cell.label) return "";
+  return t("gallery.noSeed", "seed of the batch; image {index} alone has none", { index: cell.index });
+}
+
+/** @param {Cell} cell @returns {boolean} whether it wears the star */
+export function starred(cell) {
+  return cell.kept || cell.best || cell.leading;
 }
 
 /** @param {number} value */
@@ -212,6 +245,7 @@ export function signed(value) {
 /** @param {Cell} cell @returns {string} the state, in a word */
 export function markWords(cell) {
   if (cell.kept) return t("gallery.kept", "kept");
+  if (cell.best) return t("gallery.isBest", "best");
   return cell.leading ? t("gallery.leading", "best so far") : "";
 }
 
@@ -253,9 +287,15 @@ export function heading(cell) {
  * @returns {number[]} positions in their order, each once; none when they were picked from another batch
  */
 export function parsePick(text, token) {
-  const [places, batch = ""] = String(text ?? "").split("@");
-  if (token && batch.trim() && batch.trim() !== token) return [];
+  if (pickedElsewhere(text, token)) return [];
+  const [places] = String(text ?? "").split("@");
   return [...new Set((places.match(/\d+/g) ?? []).map(Number))];
+}
+
+/** @param {any} text @param {string} token @returns {boolean} whether it was picked from other images than these */
+export function pickedElsewhere(text, token) {
+  const [places, batch = ""] = String(text ?? "").split("@");
+  return Boolean(token && batch.trim() && batch.trim() !== token && /\d/.test(places));
 }
 
 /** @param {number[]} picks @param {string} token @returns {string} */

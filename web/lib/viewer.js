@@ -3,7 +3,7 @@
 import { button, copySeed } from "./actions.js";
 import { el } from "./dom.js";
 import { t, viewUrl } from "./host.js";
-import { cellName, heading, labelWords, marginWords, number, winWords } from "./ranking.js";
+import { belowWords, cellName, heading, labelWords, marginWords, number, seedWords, winWords } from "./ranking.js";
 
 /** @typedef {import("./ranking.js").Cell} Cell */
 /** @typedef {import("./ranking.js").View} View */
@@ -105,7 +105,7 @@ class Viewer {
     this.buttons.both.disabled = this.view.cells.length < 2;
     this.buttons.both.ariaPressed = String(this.both);
     this.buttons.copy.hidden = cell.seed === null;
-    this.facts.replaceChildren(...facts(cell, this.view));
+    this.facts.replaceChildren(...facts(cell, this.view, this.both));
   }
 
   // --- what a person does --------------------------------------------------------------------------------------------
@@ -210,18 +210,19 @@ function figure(cell, captioned) {
     image.replaceWith(el("div", { class: "hps-menu-note", text }));
   });
   const caption = captioned && el("figcaption", { text: heading(cell) });
-  return el("figure", { class: cell.kept ? "hps-figure hps-kept" : "hps-figure" }, image, caption);
+  return el("figure", { class: cell.kept || cell.best ? "hps-figure hps-kept" : "hps-figure" }, image, caption);
 }
 
-/** @param {Cell} cell @param {View} view */
-function facts(cell, view) {
+/** @param {Cell} cell @param {View} view @param {boolean} beside the best */
+function facts(cell, view, beside) {
   const parts = Object.entries(cell.parts);
+  const lead = [marginWords(cell), winWords(cell)].filter(Boolean).join("; ");
   const entries = [
     [t("viewer.rank", "Rank"), [String(cell.rank), labelWords(cell)].filter(Boolean).join(", ")],
     [t("viewer.score", "Score"), `${number(cell.score)}${view.scorer ? ` (${view.scorer})` : ""}`],
-    [t("viewer.margin", "Margin"), [marginWords(cell), winWords(cell)].filter(Boolean).join("; ")],
+    [t("viewer.margin", "Margin"), (beside && belowWords(cell, view.cells[0])) || lead],
     ...(parts.length > 1 ? parts.map(([name, value]) => [name, number(value)]) : []),
-    [t("viewer.seed", "Seed"), cell.seed ?? ""],
+    [t("viewer.seed", "Seed"), cell.seed ?? seedWords(cell, view.total)],
     [t("viewer.prompt", "Prompt"), view.prompts.length === 1 ? view.prompts[0] : ""],
   ];
   const shown = entries.filter(([, text]) => text);
