@@ -92,11 +92,23 @@ def locate(choice: str, backbone: str | None = None) -> dict[str, Any]:
     name = MINIATURES.get(choice, choice)
     explicit = _file(backbone) if backbone else None
     if name in load_cards():
-        found = weights.find(name, reward_folders())
+        try:
+            found = weights.find(name, reward_folders())
+        except CheckpointMissing as error:
+            raise CheckpointMissing(_missing(card(name), error)) from error
         path = found.get("head") or found["weights"]
         return {"card": card(name), "path": path, "backbone": explicit or found.get("backbone")}
     path = _file(name)
     return {"card": by_filename(path.name), "path": path, "backbone": explicit}
+
+
+def _missing(chosen: Card, error: CheckpointMissing) -> str:
+    """Return what to do, the nearest first: the switch on the node."""
+    if all(file.shipped for file in chosen.files):
+        return str(error)
+    size = sum(file.bytes or 0 for file in chosen.files) / 1e9
+    lead = f"{chosen.name} is not on this machine yet. Switch download on in HPS Load Scorer and run again "
+    return f"{lead}({size:.1f} GB, once). Or by hand: {error}"
 
 
 def _file(name: str) -> Path:

@@ -62,6 +62,7 @@ def check_a_file_with_any_name_loads_from_a_subfolder() -> None:
 
 def check_missing_weights_give_the_one_command() -> None:
     message = error_of(load("hps-v2.1"), "CheckpointMissing")
+    assert message.startswith("HPS v2.1 is not on this machine yet. Switch download on"), message
     assert "hps models get hps-v2.1" in message and "HPS_v2.1_compressed.pt" in message, message
     assert str(base / "models" / "reward_models") in message, message
 
