@@ -31,7 +31,10 @@ def test_the_latest_prompt_by_score(stub_page: StubPage) -> None:
     assert last(stub_page) == {"prompt": "1", "sort": "score", "order": "desc", "limit": "50", "offset": "0"}
     assert ids(stub_page) == [1, 2, 3]
     first = stub_page.locator("tbody tr").first
-    for text in ("29.990", "+2.0 sd", "of 8", "1001", "euler", "steps\u00a020 · cfg\u00a07", "sdxl"):
+    sentence = "2.0 standard deviations above the average of the 8 pictures of this prompt by this scorer"
+    told = first.get_by_role("img", name=sentence)
+    assert told.get_attribute("title") == sentence
+    for text in ("29.99", "+2.0 sd", "of 8", "seed 1001", "euler", "steps\u00a020 · cfg\u00a07", "sdxl"):
         assert text in first.inner_text()
     assert stub_page.locator("th").count() == 4
     sorts = stub_page.locator("th").evaluate_all("(heads) => heads.map((head) => head.getAttribute('aria-sort'))")

@@ -105,28 +105,11 @@ def test_a_workflow_opens_in_a_tab_of_its_own(stub_page: StubPage) -> None:
         stub_page.locator(f"tr[data-id='{number}'] [data-act=workflow]").click()
     stub_page.wait_for_function("() => app.loaded.length + app.loadedApi.length === 2")
     assert stub_page.evaluate("() => [app.loaded, app.loadedApi]") == [
-        [[{"nodes": []}, True, True, "HPS 1"]],
-        [[{"1": {}}, "HPS 2"]],
+        [[{"nodes": []}, True, True, "seed 1001 - a red fox asleep in fresh"]],
+        [[{"1": {}}, "seed 1002 - a red fox asleep in fresh"]],
     ]
     assert stub_page.locator("tr[data-id='3'] [data-act=workflow]").count() == 0
     assert not stub_page.evaluate("() => app.extensionManager.dialogs.length")
-
-
-@pytest.mark.parametrize(("answer", "loaded"), [(True, 1), (False, 0), (None, 0)])
-def test_unsaved_changes_are_asked_about(stub_page: StubPage, answer: bool | None, loaded: int) -> None:
-    stub_page.hps_route("/hps/v1/ledger/workflow/1", {"v": 1, "kind": "workflow", "graph": {}})
-    opened(stub_page, [row(1)])
-    stub_page.evaluate(
-        """(answer) => {
-            app.extensionManager.workflow.activeWorkflow.isModified = true;
-            app.extensionManager.answers.push(answer);
-        }""",
-        answer,
-    )
-    stub_page.locator("[data-act=workflow]").click()
-    stub_page.wait_for_function("() => app.extensionManager.dialogs.length === 1")
-    stub_page.wait_for_timeout(100)
-    assert stub_page.evaluate("() => app.loaded.length") == loaded
 
 
 def test_a_lost_workflow_says_so(stub_page: StubPage) -> None:
@@ -234,7 +217,7 @@ def test_settings_side_by_side(stub_page: StubPage) -> None:
 
 def test_size_and_export(stub_page: StubPage) -> None:
     opened(stub_page, [row(1)])
-    assert "rows: 1, 1.0 MB of 256 MB" in stub_page.locator("summary").last.inner_text()
+    assert "Recorded pictures: 1, 1.0 MB of 256 MB" in stub_page.locator("summary").last.inner_text()
     stub_page.locator("summary").last.click()
     link = stub_page.get_by_role("link", name="JSONL")
     link.evaluate("(a) => a.addEventListener('click', (event) => event.preventDefault())")
@@ -247,12 +230,15 @@ def test_deleting_is_asked_about(stub_page: StubPage, answer: bool, days: int | 
     stub_page.hps_route("/hps/v1/ledger/purge", {"v": 1, "deleted": 1})
     opened(stub_page, [row(1)])
     stub_page.locator("summary").last.click()
-    stub_page.get_by_label("Which rows to delete").select_option(str(days or ""))
+    stub_page.get_by_label("Which records to delete").select_option(str(days or ""))
     stub_page.evaluate("(answer) => app.extensionManager.answers.push(answer)", answer)
     stub_page.get_by_role("button", name="Delete").click()
     stub_page.wait_for_timeout(200)
     [dialog] = stub_page.evaluate("() => app.extensionManager.dialogs")
-    assert dialog["type"] == "delete" and "Rows in the ledger: 1" in dialog["message"]
+    assert dialog["type"] == "delete" and "Recorded pictures" in dialog["message"]
+    assert ("older than 30 days" if days else "everything") in dialog["message"]
+    if answer:
+        assert stub_page.toasts[-1]["summary"] == "Recorded pictures deleted: 1"
     sent = [asked.json for asked in stub_page.asked_for("/hps/v1/ledger/purge", "POST")]
     assert len(sent) == int(answer)
     for body in sent:
@@ -278,7 +264,7 @@ def test_a_ledger_that_is_off(stub_page: StubPage) -> None:
         """() => app.extensionManager.commands.push({ id: "Comfy.ShowSettingsDialog", function: () => {} })"""
     )
     open_sidebar(stub_page)
-    stub_page.get_by_text("The ledger is off").wait_for()
+    stub_page.get_by_text("Recording is off").wait_for()
     assert "Several people share this server." in stub_page.locator(".hps-state").inner_text()
     assert not stub_page.asked_for(ROWS), "what is refused is not asked"
     stub_page.get_by_role("button", name="Open settings").click()
@@ -290,7 +276,10 @@ def test_old_rows_stay_to_be_seen_when_it_is_off(stub_page: StubPage) -> None:
     stub_page.hps_route("/hps/v1/ledger/summary", summary(1, enabled=False, reason="Switched off in the settings."))
     open_sidebar(stub_page)
     stub_page.locator("tbody tr").wait_for()
-    assert "not recorded" in stub_page.locator(".hps-notice").inner_text()
+    notice = stub_page.locator(".hps-notice")
+    assert notice.inner_text().split("\n")[0] == "Recording is off: new pictures are not listed here."
+    assert "Switched off" not in notice.inner_text(), "said once"
+    assert notice.get_by_role("button", name="Open settings").count() == 1
 
 
 @pytest.mark.parametrize("path", ["/hps/v1/ledger/summary", "/hps/v1/ledger/facets", ROWS])

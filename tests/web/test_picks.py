@@ -31,10 +31,10 @@ def test_a_click_answers_and_then_the_scorer_speaks(stub_page: StubPage) -> None
     seconds = answer.pop("seconds")
     assert answer == {"shown": [700, 300], "chosen": 300, "outcome": "pick", "kind": "pair"} and 0 < seconds < 60
     verdict = stub_page.locator(".hps-verdict")
-    assert verdict.inner_text() == "The scorer would have chosen Picture 1, by 40.000."
+    assert verdict.inner_text() == "The scorer would have chosen Picture 1, by 40.00."
     assert verdict.get_attribute("role") == "status", "a screen reader hears it when it has time"
     results = stub_page.locator(".hps-result").all_inner_texts()
-    assert "70.000" in results[0] and "seed 9700" in results[0] and "the scorer's" in results[0]
+    assert "70.00" in results[0] and "seed 9700" in results[0] and "the scorer's" in results[0]
     assert "your pick" in results[1]
 
 
@@ -107,7 +107,7 @@ def test_the_next_pair_comes_by_itself_unless_told_not_to(stub_page: StubPage) -
     asking(stub_page)
     stub_page.locator(".hps-choice").first.click()
     revealed(stub_page)
-    stub_page.get_by_label("Go on by itself").uncheck()
+    stub_page.get_by_label("Next one automatically").uncheck()
     stub_page.wait_for_timeout(2800)
     revealed(stub_page)
     stub_page.get_by_role("button", name="Next").click()

@@ -9,6 +9,7 @@ from web._ledger import (
     HOSTILE,
     NEXT,
     PROMPTS,
+    SEND,
     agreement,
     asking,
     facets,
@@ -19,6 +20,7 @@ from web._ledger import (
     row,
     sent,
     serve,
+    summary,
 )
 from web_harness import Reply, StubPage, picture
 
@@ -53,7 +55,7 @@ def test_when_no_picture_can_be_had_it_stops(stub_page: StubPage) -> None:
     ("answer", "title"),
     [
         ({"v": 1, "pair": None}, "No pair is left to judge"),
-        (Reply({"error": "Several people share this server."}, 403), "The ledger is off"),
+        (Reply({"error": "Several people share this server."}, 403), "Recording is off"),
         (Reply("", 500), "This did not work"),
     ],
 )
@@ -81,6 +83,84 @@ def test_a_finished_run_brings_new_pairs_and_leaves_a_question_alone(stub_page: 
     stub_page.hps_route(NEXT, pair(5, 6))
     stub_page.send("execution_success", {})
     asking(stub_page)
+
+
+# --- recording is off ------------------------------------------------------------------------------------------------
+
+SUMMARY = "/hps/v1/ledger/summary"
+TITLE = "Recording is off, so picks would not be kept."
+
+
+def test_without_recording_no_pair_is_shown(stub_page: StubPage) -> None:
+    serve(stub_page, [row(1), row(2)])
+    stub_page.hps_route(SUMMARY, summary(2, enabled=False, reason="HPS_LEDGER is set to off."))
+    stub_page.evaluate("() => app.extensionManager.commands.push({ id: 'Comfy.ShowSettingsDialog', function() {} })")
+    open_sidebar(stub_page)
+    stub_page.get_by_role("tab", name="Blind picks").click()
+    stub_page.get_by_text(TITLE).wait_for()
+    assert "HPS_LEDGER is set to off." in stub_page.locator(".hps-state").inner_text()
+    assert stub_page.locator(".hps-picks").is_hidden() and not stub_page.asked_for(NEXT)
+    stub_page.get_by_role("button", name="Open settings").click()
+    assert stub_page.evaluate("() => app.extensionManager.executed") == ["Comfy.ShowSettingsDialog"]
+    stub_page.hps_route(SUMMARY, summary(2))
+    stub_page.get_by_role("button", name="Refresh").click()
+    asking(stub_page)
+
+
+def test_the_setting_is_heard_while_a_pair_stands(stub_page: StubPage) -> None:
+    picks_opened(stub_page)
+    off = "(on) => app.extensionManager.setting.set('HPS.Ledger.Enabled', on)"
+    stub_page.hps_route(SUMMARY, summary(2, enabled=False, reason="Recording is switched off."))
+    stub_page.evaluate(off, False)
+    stub_page.get_by_text(TITLE).wait_for()
+    assert "switched off" not in stub_page.locator(".hps-state").inner_text(), "said once"
+    stub_page.hps_route(SUMMARY, summary(2))
+    stub_page.evaluate(off, True)
+    asking(stub_page)
+
+
+def test_a_pick_that_is_refused_ends_the_questions(stub_page: StubPage) -> None:
+    picks_opened(stub_page)
+    stub_page.hps_route(SEND, Reply({"error": "Several people share this server."}, 403))
+    stub_page.locator(".hps-choice").first.click()
+    stub_page.get_by_text(TITLE).wait_for()
+    assert "Several people" in stub_page.locator(".hps-state").inner_text()
+    assert stub_page.locator(".hps-picks").is_hidden()
+
+
+# --- focus -----------------------------------------------------------------------------------------------------------
+
+IN_CARD = "() => document.activeElement.classList.contains('hps-picks')"
+
+
+def test_keys_work_once_the_view_was_opened(stub_page: StubPage) -> None:
+    picks_opened(stub_page)
+    assert stub_page.evaluate(IN_CARD)
+    stub_page.keyboard.press("1")
+    revealed(stub_page)
+    assert len(sent(stub_page)) == 1
+
+
+def test_the_focus_is_not_taken_from_where_the_person_went(stub_page: StubPage) -> None:
+    serve(stub_page, [row(1), row(2)])
+    open_sidebar(stub_page)
+    stub_page.delay(NEXT, 300)
+    stub_page.evaluate(
+        "() => { document.body.append(Object.assign(document.createElement('textarea'), {id: 'note'})) }"
+    )
+    stub_page.get_by_role("tab", name="Blind picks").click()
+    stub_page.locator("#note").focus()
+    asking(stub_page)
+    assert stub_page.evaluate("() => document.activeElement.id") == "note"
+
+
+def test_arrow_keys_on_the_tabs_leave_the_focus_there(stub_page: StubPage) -> None:
+    serve(stub_page, [row(1), row(2)])
+    open_sidebar(stub_page)
+    stub_page.get_by_role("tab", name="Leaderboard").focus()
+    stub_page.keyboard.press("ArrowRight")
+    asking(stub_page)
+    assert stub_page.evaluate("() => document.activeElement.role") == "tab"
 
 
 # --- around it -------------------------------------------------------------------------------------------------------
@@ -177,7 +257,7 @@ def test_a_grid_is_shuffled_and_answered_once(stub_page: StubPage, n: int) -> No
     assert sorted(answer["shown"]) == entries and answer["chosen"] == answer["shown"][-1] and answer["kind"] == "grid"
     order = [int(src.split("/image/")[1].split("?")[0]) for src in _sources(stub_page)]
     assert order == answer["shown"]
-    assert stub_page.get_by_label("Go on by itself").is_hidden()
+    assert stub_page.get_by_label("Next one automatically").is_hidden()
     rank = 1 + sum(one > answer["chosen"] for one in entries)
     verdict = stub_page.locator(".hps-verdict").inner_text()
     assert ("The scorer agrees" in verdict) if rank == 1 else (f"number {rank} of {n}" in verdict)

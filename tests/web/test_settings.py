@@ -11,7 +11,7 @@ CONTRACT: dict[str, tuple[str, Any]] = {
     "HPS.Ledger.Enabled": ("boolean", True),
     "HPS.Ledger.MaxMegabytes": ("number", 256),
     "HPS.Gallery.Badges": ("boolean", True),
-    "HPS.Gallery.Decimals": ("slider", 3),
+    "HPS.Gallery.Decimals": ("slider", 2),
     "HPS.Notices": ("boolean", True),
 }
 
@@ -60,7 +60,7 @@ def test_listeners_hear_changes_with_the_new_value_and_not_the_registration(stub
     assert heard == [["HPS.Gallery.Decimals", 5], ["HPS.Gallery.Decimals", 2]]
 
 
-@pytest.mark.parametrize(("decimals", "text"), [(2, "28.35"), (5, "28.34567"), (9, "28.34567"), ("x", "28.346")])
+@pytest.mark.parametrize(("decimals", "text"), [(2, "28.35"), (5, "28.34567"), (9, "28.34567"), ("x", "28.35")])
 def test_decimals_are_kept_within_their_limits(stub_page: StubPage, decimals: Any, text: str) -> None:
     shown = stub_page.evaluate(
         """async (decimals) => {
