@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from web_harness import StubPage
-from web_harness.samples import noise, point, search
+from web_harness.samples import noise, point, pool, search
 
 LIB = "/extensions/hps-nodes/lib/"
 
@@ -90,7 +90,7 @@ def test_the_reason_for_the_end_stands_in_words(stub_page: StubPage) -> None:
     vertices(stub_page, "best")
     assert stub_page.locator(".hps-reason").inner_text() == "It fell."
     name = stub_page.locator("svg.hps-chart").get_attribute("aria-label") or ""
-    assert name == "best 25.000 at 1 images made, from 25.000. It fell."
+    assert name == "best 25.00 at 1 images made, from 25.00. It fell."
 
 
 def test_the_beginning_of_the_optimisation_is_marked(stub_page: StubPage) -> None:
@@ -170,7 +170,7 @@ def test_guidance_shows_before_and_after(stub_page: StubPage) -> None:
     for step in range(3):
         stub_page.send("hps.steer", steer(step, 20.0 + step, 21.0 + step))
     assert len(vertices(stub_page, "now")) == len(vertices(stub_page, "best")) == 3
-    assert stub_page.locator(".hps-legend b").all_inner_texts() == ["23.000", "22.500"]
+    assert stub_page.locator(".hps-legend b").all_inner_texts() == ["23.00", "22.50"]
     assert "step 3 of 10" in stub_page.locator(".hps-status").inner_text()
     stub_page.send("hps.steer", steer(0, 20.0, 21.0))
     assert len(vertices(stub_page, "best")) == 1, "the next sampling begins a new curve"
@@ -188,4 +188,15 @@ def test_a_screen_reader_hears_at_most_every_five_seconds_and_the_end(stub_page:
         stub_page.send("hps.optimize", noise("1", [point(k, 25.0 + k, 25.0 + k)]))
     assert len(stub_page.evaluate("() => said")) == 1
     stub_page.send("execution_interrupted", {})
-    assert stub_page.evaluate("() => said") == ["best 25.000 at 1 images made, from 25.000.", "interrupted"]
+    assert stub_page.evaluate("() => said") == ["best 25.00 at 1 images made, from 25.00.", "interrupted"]
+
+
+def test_the_curve_of_a_search_and_its_reason_stay_after_it(stub_page: StubPage) -> None:
+    stub_page.start()
+    stub_page.add_node(id=1, type="HPS_BestOfN", size=[400, 60])
+    stub_page.executed("1", {"hps": [pool([25.0, 24.0, 27.0], reason="All were sampled.", stopped="all")]})
+    assert len(vertices(stub_page, "best")) == 3
+    assert stub_page.locator(".hps-reason:visible").inner_text() == "All were sampled."
+    stub_page.executed("1", {"hps": [pool([25.0, 24.0], run="two", reason="All were sampled.", stopped="all")]})
+    stub_page.locator("svg.hps-chart").wait_for(state="hidden")
+    assert stub_page.locator(".hps-reason:visible").inner_text() == "All were sampled."

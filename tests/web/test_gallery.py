@@ -27,8 +27,8 @@ def test_best_first_with_names_that_say_all(stub_page: StubPage) -> None:
     shown(stub_page)
     assert ranks(stub_page) == ["1", "2", "0", "3"]
     first = stub_page.locator(".hps-cell").first
-    assert first.get_attribute("aria-label") == "Rank 1, score 27.500, seed 101, kept"
-    assert stub_page.get_by_role("option", name="Rank 4, score 24.000, seed 103").count() == 1
+    assert first.get_attribute("aria-label") == "Rank 1, score 27.50, seed 101, kept"
+    assert stub_page.get_by_role("option", name="Rank 4, score 24.00, seed 103").count() == 1
     assert stub_page.locator("[role=listbox] > [role=option]").count() == 4
 
 
@@ -44,7 +44,7 @@ def test_the_kept_one_is_marked_by_more_than_colour(stub_page: StubPage) -> None
 def test_margin_and_chance_stand_in_words(stub_page: StubPage) -> None:
     shown(stub_page)
     words = stub_page.locator(".hps-chosen").inner_text()
-    assert "+1.250 to the next; preferred to the next in 78 of 100 cases, says the scorer" in words
+    assert "+1.25 to the next; preferred to the next in 78 of 100 cases, says the scorer" in words
     assert "78 of 100 cases, says the scorer" in (stub_page.locator(".hps-cell").first.get_attribute("title") or "")
 
 
@@ -204,7 +204,7 @@ def test_many_images_show_the_best_sixteen_then_all(stub_page: StubPage) -> None
     assert badge.inner_text() == "#1"
     stub_page.get_by_role("button", name="Show all 64").click()
     assert stub_page.locator(".hps-cell").count() == 64
-    assert stub_page.locator(".hps-cell").last.get_attribute("aria-label") == "Rank 64, score 0.000, seed 100"
+    assert stub_page.locator(".hps-cell").last.get_attribute("aria-label") == "Rank 64, score 0.00, seed 100"
     box = stub_page.locator(".hps-node").bounding_box()
     frame = stub_page.locator("[data-node='1']").bounding_box()
     assert box is not None and frame is not None and box["height"] <= frame["height"]
@@ -225,8 +225,8 @@ def test_without_pictures_there_is_a_table(stub_page: StubPage) -> None:
     shown(stub_page, items=[])
     rows = stub_page.locator(".hps-row.hps-cell")
     assert [row.locator("span").all_text_contents() for row in rows.all()] == [
-        ["#1 ★", "27.500", "+1.250", "101"], ["#2", "26.250", "+1.250", "102"],
-        ["#3", "25.000", "+1.000", "100"], ["#4", "24.000", "", "103"],
+        ["#1 ★", "27.50", "+1.25", "101"], ["#2", "26.25", "+1.25", "102"],
+        ["#3", "25.00", "+1.00", "100"], ["#4", "24.00", "", "103"],
     ]  # fmt: skip
     rows.nth(2).click()
     assert stub_page.locator(".hps-chosen b").inner_text().startswith("#3")
@@ -249,7 +249,7 @@ def test_a_prompt_of_markup_stays_text(stub_page: StubPage) -> None:
 
 def test_settings_change_what_stands_on_the_pictures(stub_page: StubPage) -> None:
     shown(stub_page, **pool([1.0, 2.0]))
-    assert stub_page.locator(".hps-badge").first.inner_text() == "#1 2.000"
+    assert stub_page.locator(".hps-badge").first.inner_text() == "#1 2.00"
     stub_page.evaluate("() => app.extensionManager.setting.set('HPS.Gallery.Decimals', 5)")
     stub_page.get_by_text("2.00000").first.wait_for()
     stub_page.evaluate("() => app.extensionManager.setting.set('HPS.Gallery.Badges', false)")
@@ -294,7 +294,7 @@ def test_candidates_arrive_and_find_their_place(stub_page: StubPage) -> None:
     stub_page.send("hps.candidate", search("1", [(2, 27.0), (3, None), (4, 25.5)], 2, 5, expected_gain=0.05))
     assert ranks(stub_page) == ["2", "0", "4", "1", "3"]
     status = stub_page.locator(".hps-status").inner_text()
-    assert status == "5 of 8 · best 27.000 · more should add 0.050"
+    assert status == "5 of 8 · best 27.00 · next ones should add about 0.050"
     assert stub_page.locator(".hps-leading").get_attribute("data-index") == "2"
     assert first.evaluate("(image) => image.isConnected"), "the picture was built anew and would flicker"
 
@@ -336,3 +336,102 @@ def test_compare_blind_hands_over_the_rows(stub_page: StubPage) -> None:
     stub_page.locator(".hps-pick-float .hps-choice").first.wait_for()
     asked = {each.path.rsplit("/", 1)[1] for each in stub_page.asked_for("/hps/v1/ledger/image/*")}
     assert asked == {"1", "2", "3", "4"}
+
+
+# --- what the words and marks are about ------------------------------------------------------------------------------
+
+
+def test_a_pick_from_other_images_is_said_to_be_one(stub_page: StubPage) -> None:
+    shown(stub_page, of="HPS_Select")
+    stub_page.locator(".hps-cell[data-index='2']").click()
+    stub_page.executed("1", {"hps": [pool(SCORES) | {"run": "other", "token": "00000000"}]})
+    assert stub_page.locator(".hps-by-hand span").inner_text() == (
+        "Your pick belonged to other images, so the rule chose. Click images to choose again."
+    )
+    stub_page.locator(".hps-cell[data-index='0']").click()
+    assert "By hand: #3. Run again" in stub_page.locator(".hps-by-hand").inner_text()
+
+
+def test_applied_picks_look_like_all_that_is_kept(stub_page: StubPage) -> None:
+    shown(stub_page, of="HPS_Select")
+    for index in (2, 0):
+        stub_page.locator(f".hps-cell[data-index='{index}']").click()
+    assert stub_page.locator(".hps-picked").count() == 2
+    stub_page.executed("1", {"hps": [pool(SCORES, kept=[2, 0], picked=True, run="again")]})
+    assert stub_page.locator(".hps-picked").count() == 0
+    assert stub_page.locator(".hps-kept .hps-mark").all_inner_texts() == ["★", "★"]
+
+
+def test_arrows_show_an_image_without_picking_it(stub_page: StubPage) -> None:
+    shown(stub_page, of="HPS_Select")
+    stub_page.locator(".hps-cell").first.focus()
+    stub_page.keyboard.press("ArrowRight")
+    assert stub_page.locator(".hps-chosen b").inner_text().startswith("#2")
+    stub_page.locator(".hps-copy").click()
+    stub_page.wait_for_function("() => window.stubCopied.length")
+    assert stub_page.copied == ["102"] and pick_of(stub_page) == ""
+
+
+def test_where_all_is_handed_on_the_first_is_the_best_not_kept(stub_page: StubPage) -> None:
+    shown(stub_page, **pool(SCORES, kept=[], best=1))
+    first = stub_page.locator(".hps-cell").first
+    assert first.get_attribute("aria-label") == "Rank 1, score 27.50, seed 101, best"
+    assert first.locator(".hps-mark").inner_text() == "★"
+    assert stub_page.locator(".hps-cell .hps-mark:visible").count() == 1
+    assert stub_page.locator(".hps-chosen b").inner_text() == "#1 · 27.50 · best"
+
+
+def test_an_optimised_scorer_is_no_judge_of_its_result(stub_page: StubPage) -> None:
+    stub_page.start()
+    stub_page.add_node(id=1, type="HPS_OptimizeNoise", size=[400, 60])
+    items = [item(1, 27.5, 1, label="result", margin=1.766, win=0.83, kept=True), item(0, 25.734, 2, label="start")]
+    stub_page.executed("1", {"hps": [pool([25.734, 27.5], kind="search", items=items)]})
+    assert "+1.77 over the start, by the scorer that was optimised" in stub_page.locator(".hps-chosen").inner_text()
+    stub_page.locator(".hps-open-large").click()
+    for words in (stub_page.locator(".hps-node").inner_text(), stub_page.locator(".hps-facts").inner_text()):
+        assert "of 100" not in words
+
+
+def test_the_chosen_cell_stays_marked_when_a_button_has_the_focus(stub_page: StubPage) -> None:
+    shown(stub_page)
+    cell = stub_page.locator(".hps-cell[data-index='0']")
+    cell.click()
+    stub_page.locator(".hps-copy").click()
+    ring = "(cell) => getComputedStyle(cell.querySelector('.hps-frame'), '::after').borderTopStyle"
+    assert cell.evaluate(ring) == "solid"
+    assert stub_page.locator(".hps-cell").first.evaluate(ring) == "none"
+
+
+def test_an_image_of_a_batch_says_why_it_has_no_seed(stub_page: StubPage) -> None:
+    shown(stub_page, items=[item(0, 2.0, 1, seed=None), item(4, 1.0, 2, seed=None)])
+    stub_page.locator(".hps-cell").nth(1).click()
+    assert stub_page.locator(".hps-seed").inner_text() == "seed of the batch; image 4 alone has none"
+    assert stub_page.locator(".hps-copy").is_hidden()
+
+
+@pytest.mark.parametrize(("gain", "words"), [(1.070, "1.1"), (0.251, "0.25"), (12.3, "12"), (0.0004, "0.00")])
+def test_an_expectation_has_no_more_digits_than_it_deserves(stub_page: StubPage, gain: float, words: str) -> None:
+    stub_page.start()
+    stub_page.add_node(id=1, type="HPS_BestOfN", size=[400, 60])
+    stub_page.send("hps.candidate", search("1", [(0, 26.0)], 0, 1, expected_gain=gain))
+    assert stub_page.locator(".hps-status").inner_text().endswith(f"next ones should add about {words}")
+
+
+def test_a_floating_card_lies_whole_below_the_bars_of_the_host(stub_page: StubPage) -> None:
+    stub_page.hps_route("/hps/v1/ledger/image/*", lambda asked: picture(asked.path))
+    shown(stub_page, **pool([k / 10 for k in range(9)]))
+    stub_page.evaluate(
+        """() => {
+            const bar = document.createElement("div");
+            bar.className = "comfyui-body-top";
+            bar.style.cssText = "position: fixed; inset: 0 0 auto; height: 97px; z-index: 1001";
+            document.body.append(bar);
+        }"""
+    )
+    stub_page.set_viewport_size({"width": 1280, "height": 720})
+    stub_page.locator(".hps-blind").click(force=True)
+    stub_page.locator(".hps-pick-float .hps-choice").last.wait_for()
+    card = stub_page.locator(".hps-float").bounding_box()
+    skip = stub_page.locator(".hps-float .hps-skip").bounding_box()
+    assert card is not None and card["y"] >= 97 and card["y"] + card["height"] <= 720
+    assert skip is not None and skip["y"] + skip["height"] <= card["y"] + card["height"]

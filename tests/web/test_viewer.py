@@ -26,7 +26,7 @@ def test_shows_the_full_picture_and_what_is_known(stub_page: StubPage) -> None:
     opened(stub_page)
     assert sources(stub_page) == ["2.jpg"]
     assert stub_page.locator(".hps-place").inner_text() == "2 of 4"
-    for words in ("26.250 (HPS v2.1)", "+1.250 to the next", "78 of 100 cases, says the scorer", "102", "a cat"):
+    for words in ("26.25 (HPS v2.1)", "+1.25 to the next", "78 of 100 cases, says the scorer", "102", "a cat"):
         assert words in facts(stub_page)
 
 
@@ -44,7 +44,8 @@ def test_c_puts_the_best_and_the_chosen_side_by_side(stub_page: StubPage) -> Non
     opened(stub_page, index=3)
     stub_page.keyboard.press("c")
     assert sources(stub_page) == ["1.jpg", "3.jpg"]
-    assert stub_page.locator("figcaption").all_inner_texts() == ["#1 · 27.500 · kept", "#4 · 24.000"]
+    assert stub_page.locator("figcaption").all_inner_texts() == ["#1 · 27.50 · kept", "#4 · 24.00"]
+    assert "3.50 below the best" in facts(stub_page) and "to the next" not in facts(stub_page)
     stub_page.keyboard.press("Home")
     assert sources(stub_page) == ["1.jpg", "2.jpg"], "the best is shown beside the second"
     stub_page.keyboard.press("c")
@@ -76,7 +77,7 @@ def test_it_says_that_it_is_modal_and_what_it_shows(stub_page: StubPage) -> None
     opened(stub_page)
     dialog = stub_page.get_by_role("dialog", name="Large view")
     assert dialog.get_attribute("aria-modal") == "true"
-    assert stub_page.locator(".hps-stage").get_attribute("aria-label") == "Rank 2, score 26.250, seed 102"
+    assert stub_page.locator(".hps-stage").get_attribute("aria-label") == "Rank 2, score 26.25, seed 102"
 
 
 def test_keys_do_not_reach_the_graph(stub_page: StubPage) -> None:
