@@ -147,7 +147,7 @@ def test_the_leaderboard_works_by_keyboard_alone(ui: UI) -> None:
     focused = "() => document.activeElement.closest('tr')?.dataset.id"
     assert ui.page.evaluate(focused) == rows.nth(1).get_attribute("data-id")
     ui.page.keyboard.press("c")
-    seed = rows.nth(1).locator(".hps-row-seed").inner_text()
+    seed = rows.nth(1).locator(".hps-row-seed").inner_text().removeprefix("seed ")
     ui.until(lambda: ui.page.evaluate("() => navigator.clipboard.readText()") == seed)
     ui.page.keyboard.press("o")
     ui.page.locator(".hps-float").wait_for()
