@@ -54,7 +54,9 @@ def _best(args: argparse.Namespace, ledger: Ledger, path: Path) -> int:
     prompt = None if args.prompt is None else _prompt(ledger, args.prompt)
     rows = ledger.best_seeds(prompt=prompt, model=args.model, scorer=args.scorer, limit=args.limit)
     if args.json:
-        files.write_json({"ledger": str(path), "rows": [row.as_json() for row in rows], "note": NO_COMPARISON})
+        files.write_json(
+            {"ledger": str(path), "rows": [row.as_json(longest=None) for row in rows], "note": NO_COMPARISON}
+        )
         return 0
     if prompt is not None:
         console.out(f'"{console.shorten(prompt, 90)}"')
@@ -66,7 +68,7 @@ def _prompt(ledger: Ledger, text: str) -> str:
     """Return the prompt that is meant: this very one, or the only one that holds the text."""
     if ledger.rows(Query(prompt=text, limit=1)).total:
         return text
-    known = [facet.value for facet in ledger.facets(limit=_MOST_PROMPTS).prompts]
+    known = [facet.value for facet in ledger.facets(limit=_MOST_PROMPTS, longest=None).prompts]
     found = [prompt for prompt in known if text.casefold() in prompt.casefold()]
     if len(found) == 1:
         return found[0]
@@ -80,7 +82,7 @@ def _list(args: argparse.Namespace, ledger: Ledger, path: Path) -> int:
     order = {"sort": args.sort, "descending": not args.ascending, "limit": args.limit, "offset": args.offset}
     page = ledger.rows(query_of(args, **order))
     if args.json:
-        rows = [row.as_json() for row in page.rows]
+        rows = [row.as_json(longest=None) for row in page.rows]
         files.write_json({"ledger": str(path), "rows": rows, "total": page.total, "note": NO_COMPARISON})
         return 0
     _print(page.rows)
@@ -173,12 +175,20 @@ def _info(args: argparse.Namespace, ledger: Ledger, path: Path) -> int:
     console.out(f"Pictures: {summary.rows}, of {console.count(summary.prompts, 'prompt')}")
     if summary.rows:
         console.out(f"From {moment(summary.oldest)} to {moment(summary.newest)}")
-    limit = f" of at most {console.size_text(summary.max_bytes)}; beyond it the oldest thumbnails go, then rows"
-    console.out(f"Size: {console.size_text(summary.bytes)}{limit if own else ''}")
+    limit = f" of at most {size_text(summary.max_bytes)}; beyond it the oldest thumbnails go, then rows"
+    console.out(f"Size: {size_text(summary.bytes)}{limit if own else ''}")
     console.out(f"Picks by eye: {summary.picks}")
     for scorer, agreement in agreements.items():
         console.out(f"  {scorer}: {_agreement(agreement)}")
     return 0
+
+
+def size_text(number: int) -> str:
+    """Return bytes in units of 1024, as the limit of a ledger is given everywhere: "256 MB"."""
+    for unit, step in (("GB", 2**30), ("MB", 2**20), ("kB", 2**10)):
+        if number >= step:
+            return f"{number / step:.3g} {unit}"
+    return f"{number} B"
 
 
 def _agreements(ledger: Ledger) -> dict[str, Agreement]:
@@ -206,7 +216,7 @@ def _purge(args: argparse.Namespace, ledger: Ledger, path: Path) -> int:
         console.note("Nothing was deleted.")
         return 0
     deleted = ledger.purge(before=None if args.all else args.before)
-    size = console.size_text(ledger.summary().bytes)
+    size = size_text(ledger.summary().bytes)
     console.out(f"{console.count(deleted, 'row')} deleted; picks are kept as records. {path} takes {size} now.")
     return 0
 

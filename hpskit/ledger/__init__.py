@@ -11,6 +11,7 @@ from .entry import Entry
 from .opening import default_path
 from .records import SORTS, Agreement, Facet, Facets, Page, Pick, Query, Row, Setting, Summary
 from .store import Ledger
+from .workflows import PackedWorkflow, prepare_workflow
 
 __all__ = [
     "SORTS",
@@ -19,6 +20,7 @@ __all__ = [
     "Facet",
     "Facets",
     "Ledger",
+    "PackedWorkflow",
     "Page",
     "Pick",
     "Query",
@@ -26,4 +28,5 @@ __all__ = [
     "Setting",
     "Summary",
     "default_path",
+    "prepare_workflow",
 ]

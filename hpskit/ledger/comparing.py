@@ -13,9 +13,15 @@ from .. import stats
 from ..errors import LedgerError
 from . import queries
 from .queries import unpack
-from .records import Facet, Facets, Query, Setting
+from .records import Facet, Facets, Query, Setting, shortened
 
 SETTINGS: Final = ("sampler", "scheduler", "steps", "cfg", "model")
+
+_SEARCH_WORDS: Final = ("method", "guidance")
+"""Entries of `extra` that images have for whose score was searched: they say nothing about a sampler or a model."""
+_SEARCHED: Final = (
+    "CASE WHEN " + " OR ".join(f"instr(e.extra, '{word}')" for word in _SEARCH_WORDS) + " THEN e.extra END"
+)
 
 _PROMPTS = """SELECT g.prompt, p.text, g.n, g.newest FROM (
     SELECT prompt, count(*) AS n, max(time) AS newest FROM entries GROUP BY prompt ORDER BY newest DESC LIMIT ?) g
@@ -25,10 +31,11 @@ _SCORERS = """SELECT s.name, sum(g.n), max(g.newest) AS newest FROM (
     JOIN scorers s ON s.id = g.scorer GROUP BY s.name ORDER BY newest DESC LIMIT ?"""
 
 
-def facets(connection: sqlite3.Connection, limit: int) -> Facets:
-    """Return at most `limit` values of each kind, the most recent first."""
+def facets(connection: sqlite3.Connection, limit: int, longest: int | None) -> Facets:
+    """Return at most `limit` values of each kind, cut to `longest` characters, the most recent first."""
     prompts = tuple(
-        Facet(id, unpack(text), n, newest) for id, text, n, newest in connection.execute(_PROMPTS, (limit,))
+        Facet(id, shortened(unpack(text), longest), n, newest)
+        for id, text, n, newest in connection.execute(_PROMPTS, (limit,))
     )
     scorers = tuple(Facet(None, unpack(name), n, newest) for name, n, newest in connection.execute(_SCORERS, (limit,)))
     models, samplers, schedulers = (_facet(connection, name, limit) for name in ("model", "sampler", "scheduler"))
@@ -77,14 +84,15 @@ def compare(connection: sqlite3.Connection, by: str, query: Query) -> tuple[Sett
         raise LedgerError(f"The ledger cannot compare by {by!r}; choose one of: {', '.join(SETTINGS)}.")
     condition, values = queries.where(connection, query)
     text = (
-        f"SELECT e.prompt, e.scorer, e.{by}, e.seed, e.score FROM entries e "
+        f"SELECT e.prompt, e.scorer, e.width, e.height, {_SEARCHED}, e.{by}, e.seed, e.score FROM entries e "
         f"WHERE {condition} AND e.{by} IS NOT NULL AND e.{by} != ''"
     )
-    groups: dict[tuple[int, int], list[tuple[Any, str | None, float]]] = defaultdict(list)
-    for prompt, scorer, *rest in connection.execute(text, values):
-        groups[prompt, scorer].append((rest[0], rest[1], rest[2]))
+    groups: dict[tuple[int, ...], list[tuple[Any, str | None, float]]] = defaultdict(list)
+    for prompt, scorer, width, height, extra, *rest in connection.execute(text, values):
+        if extra is None or queries.mapping(extra).keys().isdisjoint(_SEARCH_WORDS):
+            groups[prompt, scorer, width, height].append((rest[0], rest[1], rest[2]))
     tallies: dict[Any, _Tally] = defaultdict(_Tally)
-    for (_, scorer), members in groups.items():
+    for (_, scorer, _, _), members in groups.items():
         _tally_group(tallies, scorer, members)
         _tally_pairs(tallies, members)
     settings = [_setting(value, tally) for value, tally in tallies.items()]

@@ -6,21 +6,20 @@ import hashlib
 import json
 import logging
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from .workflows import PackedWorkflow, as_json, prepare_workflow
 
 log = logging.getLogger("hps")
 
 MAX_THUMBNAIL: Final = 64 * 2**10
 """Bytes of a thumbnail; a larger one is left out."""
-MAX_PROMPT: Final = 4 * 2**20
-"""Characters of a prompt; an entry with a longer one is refused."""
+MAX_PROMPT: Final = 64 * 2**10
+"""Characters of a prompt; the rest is cut off, but tells prompts with one beginning apart."""
 MAX_EXTRA: Final = 64 * 2**10
 """Characters of `parts`, `loras` and `extra`, each as JSON; a longer one is left out."""
-MAX_WORKFLOW: Final = 8 * 2**20
-"""Characters of a workflow as JSON; a longer one is left out."""
 MAX_NAME: Final = 4096
 """Characters of every other text; the rest is cut off."""
 MAX_SCORE: Final = 1e100
@@ -62,9 +61,10 @@ class Entry:
     """WebP or JPEG, at most 64 KiB."""
     file: str = ""
     """Where the image was saved, if it was: below the host's output folder, or absolute (command line)."""
-    workflow: Mapping[str, Any] | None = None
+    workflow: Mapping[str, Any] | PackedWorkflow | None = None
+    """Packing takes a while for a large one: with several images of a run, give what `prepare_workflow` returns."""
     workflow_kind: str = ""
-    """"workflow" (what the editor saves) or "prompt" (what the server runs)."""
+    """"workflow" (what the editor saves) or "prompt" (what the server runs); a packed one has its own."""
     source: str = "comfyui"
     """"comfyui", "cli" or "webui"."""
     run: str = ""
@@ -78,8 +78,9 @@ class Prepared:
 
     digest: bytes
     """Equal for equal records; see `_digest`."""
-    prompt: str
-    negative: str
+    prompt: tuple[bytes, str]
+    """Hash of the whole text, and as much of the text as is stored."""
+    negative: tuple[bytes, str] | None
     scorer: tuple[str, str, str, str, str]
     """Name, version, preprocessing, compute type, checkpoint."""
     fingerprint: str
@@ -91,7 +92,7 @@ class Prepared:
 
 
 def prepare(entry: Entry) -> Prepared | None:
-    """Return the entry ready to be stored, or None when its score or its prompts are none that can be kept.
+    """Return the entry ready to be stored, or None when its score is none that can be kept.
 
     What is optional and cannot be stored (too large, not finite, of a wrong type) is left out, never an error: a
     ledger must not stop the work that it records.
@@ -100,17 +101,19 @@ def prepare(entry: Entry) -> Prepared | None:
     if score is None or abs(score) > MAX_SCORE:
         log.warning("An image with the score %r is not recorded in the ledger.", entry.score)
         return None
-    if max(len(entry.prompt), len(entry.negative)) > MAX_PROMPT:
-        log.warning("An image is not recorded in the ledger: its prompt has more than %d characters.", MAX_PROMPT)
-        return None
     names = (entry.scorer, entry.scorer_version, entry.preprocess, entry.dtype, entry.checkpoint)
     scorer = (_name(names[0]), _name(names[1]), _name(names[2]), _name(names[3]), _name(names[4]))
     columns, thumbnail, workflow = _columns(entry, score), _thumbnail(entry.thumbnail), _workflow(entry)
     run = {"run": _name(entry.run)}
     return Prepared(
         _digest(entry, scorer, columns, [part[0].hex() if part else None for part in (thumbnail, workflow)]),
-        *(entry.prompt, entry.negative, scorer, fingerprint(scorer), {**columns, **run}, thumbnail, workflow),
+        *(_prompt(entry.prompt), _prompt(entry.negative) if entry.negative else None, scorer, fingerprint(scorer)),
+        *({**columns, **run}, thumbnail, workflow),
     )
+
+
+def _prompt(text: str) -> tuple[bytes, str]:
+    return text_hash(text), text[:MAX_PROMPT]
 
 
 MADE_BY: Final = ("image", "model", "sampler", "scheduler", "steps", "cfg", "denoise", "seed", "loras")
@@ -122,11 +125,13 @@ def _digest(entry: Entry, scorer: tuple[str, ...], columns: Mapping[str, Any], h
 
     The score is no part of it where the pixels are known: its last bits change with the size of a batch, and the same
     image must not be counted twice for that. Nor is what belongs to the moment: file, thumbnail, workflow, extra.
-    Where they are not, everything counts: nothing else tells two images apart.
+    Where they are not, everything counts: nothing else tells two images apart. An ensemble whose members are known
+    says more than its first member alone, and is another record.
     """
     known = bool(columns["image"])
     made = [columns[name] for name in MADE_BY] if known else [*columns.values(), *hashes]
-    identity = [entry.prompt, entry.negative, *scorer, *made]
+    members = [sorted(entry.parts)] if known and entry.parts else []
+    identity = [entry.prompt, entry.negative, *scorer, *made, *members]
     return short_hash(json.dumps(identity).encode())
 
 
@@ -143,15 +148,6 @@ def short_hash(data: bytes) -> bytes:
 def text_hash(text: str) -> bytes:
     """Return the key of a prompt; any text has one, lone surrogates too."""
     return short_hash(text.encode("utf-8", "surrogatepass"))
-
-
-def unpacked_workflow(data: bytes) -> dict[str, Any] | None:
-    """Return the graph of compressed JSON; None when it is damaged."""
-    try:
-        graph = json.loads(zlib.decompress(data))
-    except (zlib.error, ValueError, TypeError, RecursionError):
-        return None
-    return graph if isinstance(graph, dict) else None
 
 
 def _columns(entry: Entry, score: float) -> dict[str, Any]:
@@ -171,9 +167,9 @@ def _columns(entry: Entry, score: float) -> dict[str, Any]:
         "image": _name(entry.image_hash),
         "source": _name(entry.source),
         "file": _name(entry.file),
-        "loras": _json(loras, "list of LoRAs", MAX_EXTRA),
-        "parts": _json(parts, "scores of the members", MAX_EXTRA),
-        "extra": _json(entry.extra, "extra data", MAX_EXTRA),
+        "loras": as_json(loras, "list of LoRAs", MAX_EXTRA),
+        "parts": as_json(parts, "scores of the members", MAX_EXTRA),
+        "extra": as_json(entry.extra, "extra data", MAX_EXTRA),
     }
 
 
@@ -187,38 +183,10 @@ def _thumbnail(data: bytes | None) -> tuple[bytes, bytes] | None:
 
 
 def _workflow(entry: Entry) -> tuple[bytes, str, bytes] | None:
-    text = _json(entry.workflow, "workflow", MAX_WORKFLOW) if entry.workflow else None
-    if text is None:
-        return None
-    kind = _name(entry.workflow_kind)
-    return short_hash(f"{kind}\n{text}".encode()), kind, zlib.compress(text.encode(), 6)
-
-
-def _json(value: Any, what: str, limit: int) -> str | None:
-    """Return compact ASCII JSON; None for nothing and for what does not fit."""
-    if not value:
-        return None
-    try:
-        text = json.dumps(_plain(value), separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        log.warning("The %s of an image is left out of the ledger: %s.", what, error)
-        return None
-    if len(text) > limit:
-        log.warning("The %s of an image is left out of the ledger: %d bytes (at most %d).", what, len(text), limit)
-        return None
-    return text
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    return str(value)
+    packed = entry.workflow
+    if not isinstance(packed, PackedWorkflow):
+        packed = prepare_workflow(packed, _name(entry.workflow_kind))
+    return None if packed is None else (packed.hash, packed.kind, packed.data)
 
 
 def _name(value: object) -> str:

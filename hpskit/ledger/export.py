@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ COLUMNS: Final = (
 )
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet runs cells that begin so."""
+_LATER: Final = re.compile(r"""([;\t\r\n][ "']*)(?=[=+\-@])""")
+"""A spreadsheet that splits at another sign than the comma begins a cell there, quotes or not."""
 _TYPES: Final = {
     **dict.fromkeys(("id", "prompt_id", "steps", "width", "height", "group_n"), "int64"),
     **dict.fromkeys(("time", "cfg", "denoise", "score", "standing", "group_mean", "group_sd"), "float64"),
@@ -43,7 +46,7 @@ def write(rows: Iterable[Row], stream: TextStream, format: str) -> int:
 
 
 def _write_csv(rows: Iterable[Row], stream: TextStream) -> int:
-    writer = csv.writer(stream)
+    writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(COLUMNS)
     count = 0
     for row in rows:
@@ -71,12 +74,13 @@ def flat(row: Row) -> dict[str, Any]:
 
 
 def cell(value: Any) -> Any:
-    """Return a value as a CSV cell: a text that a spreadsheet would take for a formula gets a leading apostrophe."""
+    """Return a value as a CSV cell: where a spreadsheet would see a formula begin, an apostrophe comes before it."""
     if not isinstance(value, str):
         return value
     text = value.encode("utf-8", "replace").decode("utf-8")  # lone surrogates fit into no file
     is_number = text.lstrip("-").isdecimal() and text.isascii()
-    return f"'{text}" if text.startswith(_FORMULA) and not is_number else text
+    inner = _LATER.sub(r"\1'", text)
+    return f"'{inner}" if text.startswith(_FORMULA) and not is_number else inner
 
 
 def write_parquet(rows: Iterable[Row], path: Path) -> int:

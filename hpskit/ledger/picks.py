@@ -101,17 +101,26 @@ def _open_pair(connection: sqlite3.Connection, prompt: int, rng: random.Random) 
     else:
         left = [pair for pair in combinations(names, 2) if frozenset(pair) not in judged]
         pair = rng.sample(rng.choice(left), 2)
-    return images[pair[0]], images[pair[1]]
+    return _rows_of(images[pair[0]], images[pair[1]])
 
 
-def _images(connection: sqlite3.Connection, prompt: int) -> dict[str, int]:
-    """Return the newest row of every image of a prompt that can be shown."""
+def _rows_of(one: dict[int, int], other: dict[int, int]) -> tuple[int, int]:
+    """Return rows of one fingerprint, the newest, when both images have one in common; else the newest of each."""
+    common = max(one.keys() & other.keys(), key=lambda scorer: one[scorer] + other[scorer], default=None)
+    return (max(one.values()), max(other.values())) if common is None else (one[common], other[common])
+
+
+def _images(connection: sqlite3.Connection, prompt: int) -> dict[str, dict[int, int]]:
+    """Return of every image of a prompt that can be shown the newest row by each scorer."""
     found = connection.execute(
-        f"SELECT {_IMAGE}, max(e.id) FROM entries e WHERE e.prompt = ? AND ("
-        f"EXISTS (SELECT 1 FROM thumbnails t WHERE t.hash = e.thumbnail) OR {FILE} != '') GROUP BY 1",
+        f"SELECT {_IMAGE}, e.scorer, max(e.id) FROM entries e WHERE e.prompt = ? AND ("
+        f"EXISTS (SELECT 1 FROM thumbnails t WHERE t.hash = e.thumbnail) OR {FILE} != '') GROUP BY 1, 2",
         (prompt,),
     )
-    return {unpack(image): int(id) for image, id in found}
+    images: dict[str, dict[int, int]] = defaultdict(dict)
+    for image, scorer, id in found:
+        images[unpack(image)][int(scorer)] = int(id)
+    return images
 
 
 def _judged(connection: sqlite3.Connection, prompt: int) -> Iterator[frozenset[str]]:
@@ -144,14 +153,16 @@ class _Judgement:
     """By fingerprint, then by position."""
     shown: str = ""
     """Fingerprint of the first row that was shown."""
+    images: set[str] = field(default_factory=set)
 
 
 def agreement(connection: sqlite3.Connection, scorer: str | None) -> Agreement:
     """Return how often the chosen image had the higher score.
 
-    Each pick counts once, by scores of one fingerprint: that of the first row shown when it knows all images, else the
-    first that does. A choice from a grid counts as one comparison, with one of the images passed over, drawn by the
-    number of the pick: that keeps the comparisons independent and the chance level at one half.
+    Each set of images of a prompt counts once, with its first answer: asking again adds no evidence. A skip is none.
+    Scores of one fingerprint decide: that of the first row shown when it knows all images, else the first that does. A
+    choice from a grid counts as one comparison, with one of the images passed over, drawn by the number of the pick:
+    that keeps the comparisons independent and the chance level at one half.
     """
     judgements = _judgements(connection, scorer)
     compared = [(one.prompt, won) for id, one in judgements.items() if (won := _won(id, one)) is not None]
@@ -168,9 +179,10 @@ def agreement(connection: sqlite3.Connection, scorer: str | None) -> Agreement:
 def _judgements(connection: sqlite3.Connection, scorer: str | None) -> dict[int, _Judgement]:
     found = connection.execute("SELECT id, prompt, outcome FROM picks ORDER BY id")
     judgements = {id: _Judgement(prompt, outcome) for id, prompt, outcome in found}
-    for pick, position, chosen in connection.execute("SELECT pick, position, chosen FROM pick_images"):
+    for pick, position, image, chosen in connection.execute("SELECT pick, position, image, chosen FROM pick_images"):
         if (one := judgements.get(pick)) is not None:
             one.size += 1
+            one.images.add(unpack(image))
             one.chosen = position if chosen else one.chosen
     condition, values = ("", ()) if scorer is None else ("WHERE scorer = ?", (pack(scorer),))
     text = f"SELECT pick, position, fingerprint, score, shown FROM pick_scores {condition} ORDER BY pick, fingerprint"
@@ -178,7 +190,17 @@ def _judgements(connection: sqlite3.Connection, scorer: str | None) -> dict[int,
         if (one := judgements.get(pick)) is not None:
             one.scores[fingerprint][position] = score
             one.shown = fingerprint if shown and position == 0 else one.shown
-    return judgements
+    return _first_answers(judgements)
+
+
+def _first_answers(judgements: dict[int, _Judgement]) -> dict[int, _Judgement]:
+    """Return of each set of images of a prompt the first judgement that is no skip, or else its first skip."""
+    first: dict[tuple[int, frozenset[str]], int] = {}
+    for id, one in judgements.items():
+        known = first.setdefault((one.prompt, frozenset(one.images)), id)
+        if judgements[known].outcome == "skip" != one.outcome:
+            first[one.prompt, frozenset(one.images)] = id
+    return {id: judgements[id] for id in sorted(first.values())}
 
 
 def _won(id: int, one: _Judgement) -> bool | None:

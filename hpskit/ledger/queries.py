@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .entry import text_hash
+from .entry import MAX_PROMPT, text_hash
 from .opening import Damaged
 from .records import Query, Row
 
@@ -104,7 +104,7 @@ def where(connection: sqlite3.Connection, query: Query) -> tuple[str, list[Value
     if query.prompt_id is not None:
         terms.append(("e.prompt = ?", query.prompt_id if storable(query.prompt_id) else -1))
     if query.prompt is not None:
-        terms.append(("e.prompt = (SELECT id FROM prompts WHERE hash = ?)", text_hash(query.prompt)))
+        terms.append(("e.prompt = (SELECT id FROM prompts WHERE hash = ?)", _prompt_key(connection, query.prompt)))
     if query.scorer is not None:
         terms.append(("e.scorer IN (SELECT id FROM scorers WHERE name = ?)", pack(query.scorer)))
     if query.search:
@@ -124,6 +124,15 @@ def _holding(connection: sqlite3.Connection, part: str) -> str:
     wanted = part.casefold()
     found = connection.execute("SELECT id, text FROM prompts")
     return json.dumps([id for id, text in found if wanted in unpack(text).casefold()])
+
+
+def _prompt_key(connection: sqlite3.Connection, text: str) -> bytes:
+    """Return the hash of a prompt; what a cut one was read back as stands for the newest that begins so."""
+    if len(text) == MAX_PROMPT:
+        wanted = "SELECT hash FROM prompts WHERE text = ? ORDER BY id DESC LIMIT 1"
+        found = connection.execute(wanted, (pack(text),)).fetchone()
+        return bytes(found[0]) if found else text_hash(text)
+    return text_hash(text)
 
 
 def places(connection: sqlite3.Connection, query: Query) -> tuple[str, list[Value]]:
@@ -192,8 +201,8 @@ def _row(values: dict[str, Any], n: int, mean: float, sd: float) -> Row:
             "score": score,
             "time": float(values["time"]),
             "seed": None if seed is None else int(seed),
-            "parts": _mapping(values["parts"]),
-            "extra": _mapping(values["extra"]),
+            "parts": mapping(values["parts"]),
+            "extra": mapping(values["extra"]),
             "loras": _loras(values["loras"]),
             "has_workflow": bool(values["has_workflow"]),
             "has_thumbnail": bool(values["has_thumbnail"]),
@@ -204,7 +213,8 @@ def _row(values: dict[str, Any], n: int, mean: float, sd: float) -> Row:
         raise Damaged(f"row {values['id']} cannot be read: {error}") from error
 
 
-def _mapping(text: str | None) -> dict[str, Any]:
+def mapping(text: str | None) -> dict[str, Any]:
+    """Return a stored mapping; an empty one for what is none."""
     try:
         value = json.loads(text or "{}")
     except RecursionError:  # nothing that a ledger writes is that deep

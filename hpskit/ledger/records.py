@@ -12,12 +12,19 @@ SORTS: Final = ("time", "score", "standing", "seed", "model", "sampler", "steps"
 OUTCOMES: Final = ("pick", "tie", "skip")
 KINDS: Final = ("pair", "grid")
 MAX_LIMIT: Final = 1000
+LONGEST: Final = 2000
+"""Characters of a text in a list."""
 _SAME: Final = (
     *("id", "time", "prompt", "prompt_id", "negative", "model", "sampler", "scheduler", "steps", "cfg", "denoise"),
     *("width", "height", "scorer", "scorer_version", "preprocess", "fingerprint", "score", "standing"),
     *("file", "source", "run"),
 )
 """Fields of a row that its JSON has as they are."""
+
+
+def shortened(text: str, longest: int | None) -> str:
+    """Return a text, or its first `longest` characters and "..." when it has more."""
+    return text if longest is None or len(text) <= longest else f"{text[:longest]}..."
 
 
 @dataclass(frozen=True)
@@ -100,9 +107,14 @@ class Row:
     has_thumbnail: bool
     has_workflow: bool
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the row as the routes send it: the seed as text, since a browser's numbers end at 2^53."""
+    def as_json(self, longest: int | None = LONGEST) -> dict[str, Any]:
+        """Return the row as the routes send it: the seed as text, since a browser's numbers end at 2^53.
+
+        Prompts above `longest` characters are cut, and end with "..."; None keeps them whole.
+        """
         return {name: getattr(self, name) for name in _SAME} | {
+            "prompt": shortened(self.prompt, longest),
+            "negative": shortened(self.negative, longest),
             "loras": [list(lora) for lora in self.loras],
             "seed": None if self.seed is None else str(self.seed),
             "parts": dict(self.parts),

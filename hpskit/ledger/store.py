@@ -12,10 +12,11 @@ from typing import Any
 
 from ..errors import LedgerError
 from . import comparing, export, picks, queries, trimming, writing
-from .entry import Entry, prepare, unpacked_workflow
+from .entry import Entry, prepare
 from .handle import Handle
 from .opening import BUSY_SECONDS
-from .records import Agreement, Facets, Page, Pick, Query, Row, Setting, Summary
+from .records import LONGEST, Agreement, Facets, Page, Pick, Query, Row, Setting, Summary
+from .workflows import unpacked_workflow
 
 log = logging.getLogger("hps")
 
@@ -145,9 +146,13 @@ class Ledger(Handle):
         wanted = [id for id in ids if queries.storable(id)]
         return self._use(lambda c: queries.load(c, wanted))
 
-    def facets(self, limit: int = 200) -> Facets:
-        """Return the values in use of each kind, at most `limit`, the most recent first."""
-        return self._use(lambda c: comparing.facets(c, max(0, min(limit, 10_000))))
+    def facets(self, limit: int = 200, longest: int | None = LONGEST) -> Facets:
+        """Return the values in use of each kind, at most `limit`, the most recent first.
+
+        Values above `longest` characters are cut, and end with "..."; prompts are asked for by their ids. Counted are
+        rows, as a query for the value finds them.
+        """
+        return self._use(lambda c: comparing.facets(c, max(0, min(limit, 10_000)), longest))
 
     def workflow(self, id: int) -> tuple[str, dict[str, Any]] | None:
         """Return kind ("workflow" or "prompt") and graph of a row's workflow; None when it has none."""
@@ -180,10 +185,11 @@ class Ledger(Handle):
     def compare(self, by: str, query: Query = _ALL) -> tuple[Setting, ...]:
         """Compare the values of "sampler", "scheduler", "steps", "cfg" or "model" among the rows a query lets through.
 
-        `gain` is the mean of score less the mean of the group (prompt and fingerprint, among these rows), over groups
-        in which several values occur; `wins` of `pairs` counts the same prompt, fingerprint and seed under another
-        value. Neither tests for significance, and other settings may have differed between the rows. Gains of several
-        scorers are in different units: filter by one. Order, limit and offset of the query do not matter.
+        `gain` is the mean of score less the mean of the group (prompt, fingerprint, width and height, among these
+        rows), over groups in which several values occur; `wins` of `pairs` counts the same group and seed under another
+        value. Images of an optimised noise, or steered by a scorer, are left out. Neither tests for significance, and
+        other settings may have differed between the rows. Gains of several scorers are in different units: filter by
+        one. Order, limit and offset of the query do not matter.
         """
         return self._use(lambda c: comparing.compare(c, by, query))
 

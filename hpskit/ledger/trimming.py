@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+LARGE_WORKFLOW: Final = 64 * 2**10
+"""Bytes, compressed; larger ones go before anything else."""
 SHARE: Final = 0.9
 """Part of the size limit that trimming leaves."""
 
@@ -37,21 +39,24 @@ def purge(connection: sqlite3.Connection, before: float | None) -> int:
 
 
 def trim(connection: sqlite3.Connection, limit: int) -> None:
-    """Delete the oldest thumbnails, and once there are none the oldest rows, until 90 % of `limit` are in use."""
+    """Delete large workflows, then thumbnails, then rows, the oldest first, until 90 % of `limit` are in use."""
     goal = int(limit * SHARE)
     while (excess := size(connection) - goal) > 0:
         part = excess // 2  # how much a record frees is not known before: close in on the goal from above
-        if not (_trim_thumbnails(connection, part) or _trim_rows(connection, part)):
+        large = _trim_blobs(connection, "workflows", "graph", part, LARGE_WORKFLOW)
+        if not (large or _trim_blobs(connection, "thumbnails", "data", part) or _trim_rows(connection, part)):
             break
 
 
-def _trim_thumbnails(connection: sqlite3.Connection, excess: int) -> int:
+def _trim_blobs(connection: sqlite3.Connection, table: str, data: str, excess: int, above: int = 0) -> int:
+    """Delete the oldest of a table that have more than `above` bytes, until `excess` bytes are freed."""
     freed, last = 0, None
-    for id, length in connection.execute("SELECT id, length(data) FROM thumbnails ORDER BY id"):
+    wanted = f"FROM {table} WHERE length({data}) > ?"
+    for id, length in connection.execute(f"SELECT id, length({data}) {wanted} ORDER BY id", (above,)):
         freed, last = freed + length, id
         if freed >= excess:
             break
-    return connection.execute("DELETE FROM thumbnails WHERE id <= ?", (last,)).rowcount
+    return connection.execute(f"DELETE {wanted} AND id <= ?", (above, last)).rowcount
 
 
 def _trim_rows(connection: sqlite3.Connection, excess: int) -> int:

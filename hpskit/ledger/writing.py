@@ -35,7 +35,8 @@ def _known(connection: sqlite3.Connection, entry: Prepared) -> tuple[int, bytes 
     if found is None and entry.columns["image"] and entry.columns["seed"] is None:
         same = "image = ? AND prompt = (SELECT id FROM prompts WHERE hash = ?) AND scorer = "
         same += "(SELECT id FROM scorers WHERE fingerprint = ?)"
-        keys = (pack(entry.columns["image"]), text_hash(entry.prompt), entry.fingerprint)
+        same += " AND parts IS NOT NULL" if entry.columns["parts"] else ""
+        keys = (pack(entry.columns["image"]), entry.prompt[0], entry.fingerprint)
         found = connection.execute(f"{wanted} WHERE {same} ORDER BY id LIMIT 1", keys).fetchone()
     return None if found is None else (int(found[0]), found[1], found[2])
 
@@ -98,8 +99,8 @@ def _place(connection: sqlite3.Connection, image: str) -> object:
     return found[0] if found else None
 
 
-def _prompt(connection: sqlite3.Connection, text: str) -> int:
-    return _once(connection, "prompts", "hash", {"hash": text_hash(text), "text": pack(text)})
+def _prompt(connection: sqlite3.Connection, prompt: tuple[bytes, str]) -> int:
+    return _once(connection, "prompts", "hash", {"hash": prompt[0], "text": pack(prompt[1])})
 
 
 def _scorer(connection: sqlite3.Connection, entry: Prepared) -> int:

@@ -187,7 +187,7 @@ def test_export_replaces_by_force_only(path: Path, tmp_path: Path, capsys: pytes
     assert "--force" in capsys.readouterr().err
     assert target.read_text() == "precious"
     assert run("ledger", "export", "-o", target, "--ledger", path, "--force") == 0
-    assert target.read_text("utf-8").startswith("id,time,prompt")
+    assert target.read_text("utf-8").startswith('"id","time","prompt"')
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -289,7 +289,7 @@ def test_info(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert "Picks by eye: 1" in out
     assert "hps-v2.1: the picture with the higher score was chosen in 1 of 1" in out
     assert "too few" in out
-    assert "of at most 268 MB" in out
+    assert "of at most 256 MB" in out
     assert "2001-09-0" in out
     assert run("ledger", "info", "--json") == 0
     document = json.loads(capsys.readouterr().out)

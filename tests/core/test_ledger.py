@@ -94,7 +94,7 @@ def test_an_entry_is_written_once(ledger: Ledger, one: Entry, other_run: str) ->
 def test_the_same_pixels_count_once_whatever_else_has_changed(ledger: Ledger) -> None:
     made = {"image_hash": "aa", "seed": 5, "sampler": "euler", "file": "a.png", "thumbnail": b"1"}
     [first] = ledger.add([entry(27.0, **made)])
-    later = {"thumbnail": b"2", "workflow": {"nodes": [1]}, "parts": {"x": 1.0}, "extra": {"moment": 2}}
+    later = {"thumbnail": b"2", "workflow": {"nodes": [1]}, "extra": {"moment": 2}}
     assert ledger.add([entry(27.00001, **{**made, **later})]) == [first], "the last bits change with the batch"
     assert ledger.thumbnail(first) == b"1"
     for change in (
@@ -176,9 +176,17 @@ def test_numbers_that_are_not_finite_become_null_in_json(ledger: Ledger) -> None
 
 def test_long_prompts(ledger: Ledger) -> None:
     megabyte = "😀\0" * 2**19
-    assert ledger.add([entry(prompt=megabyte), entry(prompt="x" * (MAX_PROMPT + 1))]) == [1, 0]
-    assert ledger.row(1).prompt == megabyte  # type: ignore[union-attr]
-    assert ledger.rows(Query(search="\0😀\0😀")).total == 1
+    assert ledger.add([entry(prompt=megabyte), entry(prompt=f"{megabyte}.", negative=megabyte)]) == [1, 2]
+    row, other = ledger.row(1), ledger.row(2)
+    assert row is not None and other is not None
+    assert row.prompt == other.prompt == other.negative == megabyte[:MAX_PROMPT]
+    assert row.prompt_id != other.prompt_id, "two prompts with one beginning stay two"
+    assert other.as_json()["prompt"] == other.as_json()["negative"] == f"{megabyte[:2000]}..."
+    assert row.as_json(longest=None)["prompt"] == row.prompt
+    assert {facet.value for facet in ledger.facets().prompts} == {f"{megabyte[:2000]}..."}
+    assert {facet.value for facet in ledger.facets(longest=None).prompts} == {row.prompt}
+    assert ledger.rows(Query(search="\0😀\0😀")).total == 2
+    assert [ledger.rows(Query(prompt=text)).rows[0].id for text in (megabyte, f"{megabyte}.", row.prompt)] == [1, 2, 2]
 
 
 def test_prompts_workflows_and_thumbnails_are_stored_once(ledger: Ledger) -> None:

@@ -82,13 +82,13 @@ def picked(ledger: Ledger, ids: list[int], chosen: int | None, **more: Any) -> N
 
 def test_agreement_counts_choices_of_the_higher_score(ledger: Ledger) -> None:
     for number in range(6):
-        low, high, same = ledger.add(images(f"p{number}", 1.0, 2.0, 2.0, seed=number))
-        picked(ledger, [high, low], high)
-        picked(ledger, [low, same], same)
-        picked(ledger, [low, high], low)
-        picked(ledger, [high, same], same)  # equal scores: neither right nor wrong
-        picked(ledger, [low, high], None, outcome="tie")
-        picked(ledger, [low, high], None, outcome="skip", seconds=float("nan"))
+        a, b, c, d = ledger.add(images(f"p{number}", 1.0, 2.0, 2.0, 3.0, seed=number))
+        picked(ledger, [b, a], b)
+        picked(ledger, [a, c], c)
+        picked(ledger, [a, d], a)
+        picked(ledger, [b, c], c)  # equal scores: neither right nor wrong
+        picked(ledger, [b, d], None, outcome="tie")
+        picked(ledger, [c, d], None, outcome="skip", seconds=float("nan"))
     low, high = wilson(12, 18)
     assert ledger.agreement() == Agreement(18, 12, 6, 6, 12 / 18, low, high, 6, True)
     assert ledger.agreement("hps-v2.1") == ledger.agreement()
@@ -120,8 +120,31 @@ def test_rows_of_different_scorers_are_judged_by_one_that_knows_both(ledger: Led
     picked(ledger, [a, b], b)
     assert ledger.agreement().n == 0, "1 and 90 are scores of different scorers"
     ledger.add([entry(95.0, image_hash="a", scorer="pickscore")])
-    picked(ledger, [a, b], b)
+    ledger.add([entry(99.0, image_hash="c", scorer="pickscore")])
+    picked(ledger, [a, b, 4], b, kind="grid")
     assert (ledger.agreement().n, ledger.agreement().agree) == (1, 0)
+
+
+def test_the_first_answer_to_a_question_counts(ledger: Ledger) -> None:
+    a, b, c = ledger.add(images("p", 1.0, 2.0, 3.0))
+    for _ in range(20):
+        picked(ledger, [a, b, c], c, kind="grid")
+    picked(ledger, [c, b, a], a, kind="grid")
+    assert (ledger.agreement().n, ledger.agreement().agree) == (1, 1)
+    picked(ledger, [a, b], None, outcome="skip")
+    assert (ledger.agreement().n, ledger.agreement().skips) == (1, 1)
+    picked(ledger, [b, a], b)
+    picked(ledger, [a, b], a)
+    got = ledger.agreement()
+    assert (got.n, got.agree, got.ties, got.skips) == (2, 2, 0, 0), "a skip is no answer yet"
+
+
+def test_a_pair_is_shown_by_one_scorer_where_one_knows_both(ledger: Ledger) -> None:
+    ledger.add(images("p", 1.0, 2.0))
+    ledger.add([*images("p", 5.0, scorer="first only"), entry(7.0, "p", image_hash="p-1", file="p-1", scorer="other")])
+    pairs = [ledger.next_pair(rng=random.Random(seed)) for seed in range(10)]
+    assert {row.scorer for pair in pairs if pair for row in pair} == {"hps-v2.1"}
+    assert None not in pairs
 
 
 def test_a_choice_from_a_grid_is_one_comparison(ledger: Ledger) -> None:
