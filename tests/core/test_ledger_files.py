@@ -159,7 +159,7 @@ def test_a_wrong_argument_is_no_damage(tmp_path: Path, sound: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     shutil.copyfile(sound, path)
     with Ledger(path) as ledger:
-        with pytest.raises(AttributeError):
+        with pytest.raises(TypeError):
             ledger.best_seeds(prompt=5)  # type: ignore[arg-type]
         assert ledger.summary().rows == 50
     assert not aside(tmp_path)
