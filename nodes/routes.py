@@ -161,12 +161,18 @@ async def next_pair(request: web.Request) -> web.StreamResponse:
     """Answer with two images of one prompt in random order, without anything that says which one scored more."""
     given = request.query.get("prompt")
     prompt = whole(given, "prompt", 1, LARGEST_ID) if given else None
-    pair = await _ask(lambda ledger: ledger.next_pair(prompt=prompt))
-    if pair is None:
-        return _json({"pair": None})
-    first = pair[0]
-    shown = {"ids": [row.id for row in pair], "prompt": first.prompt, "width": first.width, "height": first.height}
-    return _json({"pair": shown})
+
+    def ask(ledger: Ledger) -> dict[str, Any] | None:
+        pair = ledger.next_pair(prompt=prompt)
+        if pair is None:
+            return None
+        # A sharp picture beside a blurred one would be an answer: the saved ones are those that the scorer liked.
+        size = "full" if all(_large(row) for row in pair) else "thumb"
+        first = pair[0]
+        known = {"prompt": first.prompt[:MOST_TEXT], "width": first.width, "height": first.height}
+        return {"ids": [row.id for row in pair], "size": size, **known}
+
+    return _json({"pair": await _ask(ask)})
 
 
 async def add_pick(request: web.Request) -> web.StreamResponse:

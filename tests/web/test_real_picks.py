@@ -88,7 +88,7 @@ def test_a_tie_and_a_skip_are_told_apart(ui: UI, card: Locator) -> None:
 
 def test_nothing_of_the_scores_is_in_the_page_before_the_answer(ui: UI, card: Locator) -> None:
     pair = ui.server.get("/hps/v1/picks/next")["pair"]
-    assert set(pair) == {"ids", "prompt", "width", "height"}
+    assert set(pair) == {"ids", "size", "prompt", "width", "height"}
     html = card.evaluate("card => card.outerHTML")
     rows = {row["id"]: row for row in ui.server.get("/hps/v1/ledger/rows?limit=200")["rows"]}
     for row in rows.values():

@@ -25,7 +25,7 @@ import { api, t } from "./host.js";
  * }} Setting one sampler, model or other setting against the others
  * @typedef {{prompt?: number | "", model?: string, sampler?: string, scheduler?: string, scorer?: string,
  *   search?: string}} Filters
- * @typedef {{ids: [number, number], prompt: string, width: number, height: number}} Pair
+ * @typedef {{ids: [number, number], size?: "full" | "thumb", prompt: string, width: number, height: number}} Pair
  * @typedef {{shown: number[], chosen: number | null, outcome: "pick" | "tie" | "skip", kind: "pair" | "grid",
  *   seconds: number | null}} Answer
  * @typedef {{id: number, score: number | null, seed: string | null, sampler: string, model: string,

@@ -33,12 +33,13 @@ const pictureName = (place) => t("picks.picture", "Picture {n}", { n: place + 1 
 /**
  * Load the pictures of rows, decoded, so that all of them appear at once.
  * @param {number[]} ids
+ * @param {"full" | "thumb"} [size] of all of them: a sharp picture beside a blurred one would be an answer
  * @returns {Promise<HTMLImageElement[]>} fails when one cannot be had
  */
-export function loadPictures(ids) {
+export function loadPictures(ids, size = "full") {
   return Promise.all(
     ids.map(async (id) => {
-      const image = el("img", { alt: "", draggable: false, decoding: "async", src: imageUrl(id, "full") });
+      const image = el("img", { alt: "", draggable: false, decoding: "async", src: imageUrl(id, size) });
       await image.decode();
       return image;
     }),

@@ -26,7 +26,7 @@ let prompt = "";
 async function loadPair(signal) {
   const { pair } = await fetchPair(prompt === "" ? "" : Number(prompt), signal);
   if (!pair) return null;
-  const images = await loadPictures(pair.ids).catch(() => null);
+  const images = await loadPictures(pair.ids, pair.size).catch(() => null);
   signal.throwIfAborted();
   return { pair, images };
 }
