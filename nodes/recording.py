@@ -18,7 +18,7 @@ import torch
 
 from ..hpskit import graphsettings
 from ..hpskit.errors import HpsError
-from ..hpskit.ledger import Entry, Ledger
+from ..hpskit.ledger import Entry, Ledger, PackedWorkflow, prepare_workflow
 from ..hpskit.types import ScorerInfo
 from . import pictures, settings
 from .notices import notice
@@ -75,6 +75,7 @@ class Recorder:
         self._origin = origin
         self._settings = _settings_of(origin)
         self._active = True
+        self._packed: PackedWorkflow | None = None
 
     def add(
         self, images: Sequence[torch.Tensor], judged: Sequence[Judged], info: ScorerInfo, first: int = 0
@@ -102,8 +103,7 @@ class Recorder:
         return [0] * len(entries)
 
     def _entry(self, shot: Shot, judged: Judged, info: ScorerInfo) -> Entry:
-        origin = self._origin
-        graph = origin.workflow if origin.workflow is not None else origin.graph
+        packed = self._packed = self._packed or self._pack()
         return replace(
             self._settings,
             prompt=judged.prompt,
@@ -119,10 +119,15 @@ class Recorder:
             height=shot.picture.height,
             image_hash=shot.picture.hash,
             thumbnail=shot.thumbnail,
-            workflow=graph or None,
-            workflow_kind="" if not graph else "prompt" if origin.workflow is None else "workflow",
+            workflow=packed,
             run=self.run,
         )
+
+    def _pack(self) -> PackedWorkflow | None:
+        """Return the graph as the ledger keeps it; packed once, for a large one takes longer than the image's row."""
+        origin = self._origin
+        kind, graph = ("prompt", origin.graph) if origin.workflow is None else ("workflow", origin.workflow)
+        return prepare_workflow(graph, kind) if graph else None
 
     def _seed(self, judged: Judged) -> dict[str, Any]:
         """Return seed and extra: all images of a batch carry the sampler's seed, which makes the first one only."""
