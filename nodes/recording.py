@@ -10,7 +10,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +33,8 @@ BATCH_INDEX = "batch_index"
 _lock = threading.Lock()
 _open: dict[str, Ledger] = {}
 _warned: dict[str, float] = {}
+BUSY_SECONDS = 1.0
+"""How long a run waits for another program that holds the ledger."""
 AGAIN = 600.0
 """Seconds after which the same trouble is told again."""
 
@@ -191,17 +193,17 @@ def opened(chosen: settings.LedgerSettings) -> Ledger:
     with _lock:
         known = _open.get(str(path))
         if known is None:
-            known = _open[str(path)] = Ledger(path, max_bytes=chosen.max_bytes)
+            known = _open[str(path)] = Ledger(path, max_bytes=chosen.max_bytes, busy_seconds=BUSY_SECONDS)
         known.max_bytes = chosen.max_bytes
         return known
 
 
-def saved(image_hash: str, file: str) -> None:
-    """Write down that an image was saved; `file` is relative to the output folder. Never raises."""
+def saved(files: Iterable[tuple[str, str]]) -> None:
+    """Write down that images (hashes) were saved as files, relative to the output folder. Never raises."""
     try:
         ledger = the_ledger()
         if ledger is not None:
-            ledger.saved(image_hash, file)
+            ledger.saved_many(files)
     except HpsError as error:
         warn_once(str(error))
     except Exception:

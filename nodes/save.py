@@ -85,15 +85,15 @@ class SaveScored(io.ComfyNode):
         chunks = text_chunks(cls.hidden.prompt, cls.hidden.extra_pnginfo)
         flat = [to_pil(image) for batch in images for image in batch.movedim(-1, 1)]
 
-        def write(index: int) -> Path:
-            path = save(flat[index], table, index, numbers, chunks, **options)
-            place = as_result(path)
-            saved(
-                pixel_hash(flat[index].convert("RGB")), "/".join(filter(None, (place["subfolder"], place["filename"])))
+        paths = list[Path]()
+        try:
+            host.each(
+                range(len(table)),
+                len(table),
+                lambda k: paths.append(save(flat[k], table, k, numbers, chunks, **options)),
             )
-            return path
-
-        paths = host.each(range(len(table)), len(table), write)
+        finally:  # what was saved before a cancel is known, too
+            saved((pixel_hash(image.convert("RGB")), place_of(path)) for image, path in zip(flat, paths, strict=False))
         return io.NodeOutput(images, [str(path) for path in paths], ui={"images": [as_result(path) for path in paths]})
 
 
@@ -218,6 +218,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def place_of(path: Path) -> str:
+    """Return where a file lies below the output folder."""
+    place = as_result(path)
+    return "/".join(filter(None, (place["subfolder"], place["filename"])))
 
 
 def as_result(path: Path) -> dict[str, str]:

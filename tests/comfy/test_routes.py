@@ -121,7 +121,8 @@ def test_blind_picks_and_agreement(filled: Server) -> None:
     seen = set()
     for _ in range(6):
         pair = filled.get("/hps/v1/picks/next")["pair"]
-        assert set(pair) == {"ids", "size", "prompt", "width", "height"} and pair["size"] == "full", "the pair says more than it may"
+        assert set(pair) == {"ids", "size", "prompt", "width", "height"}, "the pair says more than it may"
+        assert pair["size"] == "full"
         better = max(pair["ids"], key=scores.__getitem__)
         body = {"shown": pair["ids"], "chosen": better, "outcome": "pick", "kind": "pair", "seconds": 1.5}
         status, answer = post(filled, "/hps/v1/picks", body)
