@@ -13,6 +13,7 @@ from typing import Any
 from comfy_harness import Host, Server, find_hosts, make_base
 
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.Persist": False, "Comfy.VueNodes.Enabled": False}
+SETTINGS |= {"HPS.Gallery.Decimals": 3}
 """Without the first one the dialog of templates covers the page."""
 NODES_2_SINCE = (1, 30)
 """First front end whose Nodes 2.0 show what packs put into a node."""
