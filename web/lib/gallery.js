@@ -221,9 +221,9 @@ class Gallery {
     return this.picks?.get(this.view.token) ?? [];
   }
 
-  /** @returns {number[]} rows of the ledger */
+  /** @returns {number[]} rows of the ledger; none where the prompts differ, whose images do not compare */
   entries() {
-    return this.shownCells().flatMap((cell) => (cell.entry ? [cell.entry] : []));
+    return this.view.prompts.length > 1 ? [] : this.shownCells().flatMap((cell) => (cell.entry ? [cell.entry] : []));
   }
 
   /** @returns {string} the text that all images were made from, "" for several */
