@@ -65,8 +65,14 @@ def test_the_report_shows_both_sides(saved: Path) -> None:
 
 
 def test_a_resumed_run_is_the_whole_run(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    saved: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     interrupt_after(5, monkeypatch)
     state = tmp_path / "state"
     asked = (PROMPT, *SMALL, "--seed", 5, "--out", tmp_path / "half", "--save-state", state)
