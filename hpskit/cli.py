@@ -19,7 +19,7 @@ from .types import MODES
 
 OK, SOME_FAILED, FAILED, INTERRUPTED = 0, 1, 2, 130
 RULES: Final = ("single", "zsum", "rank", "gate", "worst", "pareto")
-_PACKAGES: Final = ("torch", "torchvision", "open_clip", "safetensors", "PIL", "numpy")
+_PACKAGES: Final = ("torch", "torchvision", "open_clip", "safetensors", "PIL", "numpy", "scipy")
 _EPILOG: Final = (
     "Exit codes: 0 all done, 1 some files failed (the rest is done), 2 wrong use or an error, 130 interrupted. "
     "Scores of different prompts, scorers or preprocessings do not compare."

@@ -82,6 +82,10 @@ class LedgerFull(LedgerError, OutputError):
     """There is no room on the disk for the ledger; nothing of it was lost."""
 
 
+class StudyError(HpsError, ValueError):
+    """A comparison cannot be designed, read or analysed as asked."""
+
+
 class MemoryExhausted(HpsError):
     """Even the smallest chunk does not fit the device's memory."""
 

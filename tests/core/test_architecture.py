@@ -22,6 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"scorers", "embedded"}),
     frozenset({"rules", "select", "search", "stats", "taste"}),
     frozenset({"ledger", "stamp", "metadata", "containers", "xmp", "promptgraph", "graphsettings", "report"}),
+    frozenset({"study", "benchmark"}),
     frozenset({"cli", "commands", "__main__"}),
 )
 """First names below hpskit, lowest layer first; a module may import its own layer and those before it."""

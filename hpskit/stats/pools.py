@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .errors import SelectionError
+from ..errors import SelectionError
 
 _SQRT2 = math.sqrt(2.0)
 _NEGLIGIBLE = 1e-18
