@@ -17,10 +17,10 @@ from .records import Facet, Facets, Query, Setting, shortened
 
 SETTINGS: Final = ("sampler", "scheduler", "steps", "cfg", "model")
 
-_SEARCH_WORDS: Final = ("method", "guidance")
+SEARCH_WORDS: Final = frozenset({"method", "guidance"})
 """Entries of `extra` that images have for whose score was searched: they say nothing about a sampler or a model."""
 _SEARCHED: Final = (
-    "CASE WHEN " + " OR ".join(f"instr(e.extra, '{word}')" for word in _SEARCH_WORDS) + " THEN e.extra END"
+    "CASE WHEN " + " OR ".join(f"instr(e.extra, '{word}')" for word in sorted(SEARCH_WORDS)) + " THEN e.extra END"
 )
 
 _PROMPTS = """SELECT g.prompt, p.text, g.n, g.newest FROM (
@@ -89,7 +89,7 @@ def compare(connection: sqlite3.Connection, by: str, query: Query) -> tuple[Sett
     )
     groups: dict[tuple[int, ...], list[tuple[Any, str | None, float]]] = defaultdict(list)
     for prompt, scorer, width, height, extra, *rest in connection.execute(text, values):
-        if extra is None or queries.mapping(extra).keys().isdisjoint(_SEARCH_WORDS):
+        if extra is None or queries.mapping(extra).keys().isdisjoint(SEARCH_WORDS):
             groups[prompt, scorer, width, height].append((rest[0], rest[1], rest[2]))
     tallies: dict[Any, _Tally] = defaultdict(_Tally)
     for (_, scorer, _, _), members in groups.items():

@@ -6,12 +6,13 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from .entry import MAX_PROMPT, text_hash
 from .opening import Damaged
 from .records import Query, Row
 
+T = TypeVar("T")
 Value = str | bytes | int | float | None
 
 # Over whole groups, whatever the filters let through. SQLite may lack sqrt; the signed square orders alike.
@@ -229,6 +230,6 @@ def _loras(text: str | None) -> tuple[tuple[str, float], ...]:
         return ()
 
 
-def chunks(wanted: Sequence[int], size: int = 500) -> Iterator[Sequence[int]]:
-    """Cut a list of ids into parts."""
+def chunks(wanted: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
+    """Cut a list into parts."""
     return (wanted[start : start + size] for start in range(0, len(wanted), size))

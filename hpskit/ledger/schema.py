@@ -99,16 +99,29 @@ _TABLES: Final = (
         PRIMARY KEY (pick, position, fingerprint)) WITHOUT ROWID""",
 )
 
-TABLES: Final = (
-    *("prompts", "scorers", "workflows", "thumbnails", "entries", "saved", "picks", "pick_images", "pick_scores"),
-)
-_FIXED: Final = tuple(
-    f"CREATE TRIGGER {name}_fixed BEFORE UPDATE ON {name} "
-    "BEGIN SELECT RAISE (ABORT, 'the ledger is append-only: rows are never updated'); END"
-    for name in TABLES
+# What a comparison made is found again by a key of all that made it. WITHOUT ROWID: the table is its own index.
+_CELLS: Final = (
+    """CREATE TABLE cells (
+        key BLOB PRIMARY KEY,
+        entry INTEGER NOT NULL REFERENCES entries (id),
+        time REAL NOT NULL) WITHOUT ROWID""",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = ((*_TABLES, *_FIXED),)
+_FIRST_TABLES: Final = (
+    *("prompts", "scorers", "workflows", "thumbnails", "entries", "saved", "picks", "pick_images", "pick_scores"),
+)
+TABLES: Final = (*_FIRST_TABLES, "cells")
+
+
+def _fixed(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(
+        f"CREATE TRIGGER {name}_fixed BEFORE UPDATE ON {name} "
+        "BEGIN SELECT RAISE (ABORT, 'the ledger is append-only: rows are never updated'); END"
+        for name in names
+    )
+
+
+STEPS: tuple[tuple[str, ...], ...] = ((*_TABLES, *_fixed(_FIRST_TABLES)), (*_CELLS, *_fixed(("cells",))))
 """Step i turns version i into version i + 1; an empty file has version 0. Shipped steps are never edited."""
 
 

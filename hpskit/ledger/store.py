@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LedgerError
+from . import cells as memory
 from . import comparing, export, picks, queries, trimming, writing
 from .entry import Entry, prepare
 from .handle import Handle
@@ -118,11 +119,26 @@ class Ledger(Handle):
         if known:
             self._use(work, begin="BEGIN IMMEDIATE")
 
+    def remember(self, cells: Iterable[tuple[str, int]]) -> None:
+        """Keep under which key (sha256 in 64 hex digits) a row is found again, as pairs of key and id of the row.
+
+        A key that is known gets the newer row. A row that is not there (0: not recorded) is left out; rows that are
+        deleted later take their keys with them. Raises LedgerError for what is no key.
+        """
+        known = memory.packed(cells)
+
+        def work(connection: sqlite3.Connection) -> int:
+            memory.write(connection, known, self._clock())
+            return trimming.size(connection)
+
+        if known and self._use(work, begin="BEGIN IMMEDIATE") > self.max_bytes:
+            self._trim()
+
     def purge(self, *, before: float | None = None) -> int:
         """Delete the rows written before a time (Unix seconds), or all, and return how many; the file shrinks.
 
-        Thumbnails, workflows, prompts and files that only they used go too, and their bytes are overwritten. Picks
-        stay, with their prompts, image hashes and scores: delete the file to be rid of them.
+        Thumbnails, workflows, prompts, keys and files that only they used go too, and their bytes are overwritten.
+        Picks stay, with their prompts, image hashes and scores: delete the file to be rid of them.
         """
         deleted = self._use(lambda c: trimming.purge(c, before), begin="BEGIN IMMEDIATE")
         try:
@@ -141,6 +157,17 @@ class Ledger(Handle):
         """Return one row; None when there is none of that id."""
         found = self._load([id])
         return found[0] if found else None
+
+    def recall(self, keys: Iterable[str]) -> dict[str, Row]:
+        """Return the rows that are remembered under these keys, and are still there, by key."""
+        known = memory.texts(keys)
+
+        def work(connection: sqlite3.Connection) -> dict[str, Row]:
+            found = memory.read(connection, known)
+            rows = {row.id: row for row in queries.load(connection, list(dict.fromkeys(found.values())))}
+            return {key: rows[id] for key, id in found.items() if id in rows}
+
+        return self._use(work)
 
     def _load(self, ids: Iterable[int]) -> tuple[Row, ...]:
         wanted = [id for id in ids if queries.storable(id)]

@@ -13,6 +13,7 @@ SHARE: Final = 0.9
 _ORPHANS: Final = (
     "DELETE FROM thumbnails WHERE hash NOT IN (SELECT thumbnail FROM entries WHERE thumbnail IS NOT NULL)",
     "DELETE FROM workflows WHERE hash NOT IN (SELECT workflow FROM entries WHERE workflow IS NOT NULL)",
+    "DELETE FROM cells WHERE NOT EXISTS (SELECT 1 FROM entries e WHERE e.id = cells.entry)",
     "DELETE FROM saved WHERE image NOT IN (SELECT image FROM entries)",
     "DELETE FROM scorers WHERE id NOT IN (SELECT scorer FROM entries)",
     # A pick stays meaningful with its prompt.

@@ -246,6 +246,9 @@ def test_rows_are_never_updated(ledger: Ledger) -> None:
     for table in ("prompts", "scorers", "workflows", "thumbnails", "entries", "saved"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             sql(ledger.path, f"UPDATE {table} SET id = id")
+    ledger.remember([("0" * 64, 1)])
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        sql(ledger.path, "UPDATE cells SET entry = 2")
 
 
 def test_the_summary(ledger: Ledger) -> None:
