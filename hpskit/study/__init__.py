@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .analysis import analyse
 from .records import (
     CLEAR,
     LEANING,
@@ -33,5 +34,6 @@ __all__ = [
     "Study",
     "Units",
     "Verdict",
+    "analyse",
     "cell_index",
 ]

@@ -1,0 +1,99 @@
+"""Who beats whom: win rates with intervals, and Bradley-Terry strengths that stay finite when one always wins."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bootstrap import Resampled
+from .lazy import special
+
+Array = NDArray[np.float64]
+
+ELO: Final = 400.0 / math.log(10.0)
+"""Elo points a unit of Bradley-Terry strength: 400 points are odds of ten to one."""
+
+
+def wins(differences: Array) -> Array:
+    """Return 1 for a positive difference, 0 for a negative one, one half for a tie, NaN for a missing one."""
+    values = np.asarray(differences, dtype=float)
+    return np.where(np.isnan(values), np.nan, 0.5 + 0.5 * np.sign(np.nan_to_num(values)))
+
+
+def wilson(rate: Array, count: Array, confidence: Array | float) -> tuple[Array, Array]:
+    """Return Wilson's interval of a share of `count` independent trials; 0..1 where there is none."""
+    share, trials = np.nan_to_num(np.asarray(rate, dtype=float)), np.maximum(np.asarray(count, dtype=float), 1e-300)
+    z2 = special().ndtri((1 + np.asarray(confidence)) / 2) ** 2
+    middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = np.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2))) / (1 + z2 / trials)
+    some = trials >= 1
+    low, high = np.where(some, middle - half, 0.0), np.where(some, middle + half, 1.0)
+    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+
+
+def win_interval(resampled: Resampled, units: Array, confidence: float) -> tuple[Array, Array]:
+    """Return the interval of win rates that were resampled by their units, kept within 0..1.
+
+    Where the units do not differ (all won, say) or there is one only, their bootstrap knows no spread: Wilson's
+    interval answers then, with as many trials as there are `units` [comparisons].
+    """
+    low, high = resampled.interval(confidence)
+    flat = ~(high - low > 0) | ~np.isfinite(high - low)
+    other_low, other_high = wilson(resampled.estimates, units, confidence)
+    low, high = np.where(flat, other_low, low), np.where(flat, other_high, high)
+    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """Bradley-Terry strengths; the chance that i beats j is sigmoid(strength_i - strength_j)."""
+
+    strength: Array
+    sd: Array
+    """By Laplace's approximation, from the curvature at the fit."""
+
+    @property
+    def elo(self) -> Array:
+        """The strengths in Elo points, around 0."""
+        return ELO * self.strength
+
+
+def bradley_terry(won: Array) -> Strengths:
+    """Fit strengths with an N(0, 1) prior to `won` [n, n]: how often i beat j, ties half to both.
+
+    Newton's method with halved steps where one overshoots; the prior makes the maximum unique and finite whatever was
+    won. The diagonal is ignored.
+    """
+    counted = np.array(won, dtype=float)
+    np.fill_diagonal(counted, 0.0)
+    games = counted + counted.T
+    found = np.zeros(len(counted))
+    for _ in range(100):
+        gradient, curvature = _derivatives(found, counted, games)
+        step = np.asarray(np.linalg.solve(curvature, gradient), dtype=np.float64)
+        found = _improved(found, step, float(gradient @ step), counted)
+        if gradient @ step < 1e-16 * (1 + found @ found):
+            break
+    return Strengths(found, np.sqrt(np.diag(np.linalg.inv(_derivatives(found, counted, games)[1]))))
+
+
+def _derivatives(strength: Array, won: Array, games: Array) -> tuple[Array, Array]:
+    chance = special().expit(strength[:, None] - strength[None, :])
+    information = games * chance * (1 - chance)
+    gradient = (won - games * chance).sum(axis=1) - strength
+    return gradient, np.diag(information.sum(axis=1) + 1.0) - information
+
+
+def _posterior(strength: Array, won: Array) -> float:
+    return float((won * special().log_expit(strength[:, None] - strength[None, :])).sum() - strength @ strength / 2)
+
+
+def _improved(strength: Array, step: Array, slope: float, won: Array) -> Array:
+    size, start = 1.0, _posterior(strength, won)
+    while size > 1e-4 and _posterior(strength + size * step, won) < start + 1e-4 * size * slope - 1e-12 * abs(start):
+        size /= 2
+    return strength + size * step
