@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 if TYPE_CHECKING:
     from ..hpskit.select import Ranking
+    from ..hpskit.study import Analysis, Study
     from ..hpskit.types import Scores
     from .pictures import Picture
 
@@ -17,6 +18,9 @@ HPS_SCORER = io.Custom("HPS_SCORER")
 
 HPS_SCORES = io.Custom("HPS_SCORES")
 """A ScoreTable."""
+
+HPS_STUDY = io.Custom("HPS_STUDY")
+"""A StudyResult."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,12 @@ class ScoreTable:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A comparison of settings with what it shows, as it travels over an HPS_STUDY socket: numbers and thumbnails."""
+
+    study: Study
+    analysis: Analysis | None
+    """None where there is nothing to compare: one setting, or not a single score."""
