@@ -50,6 +50,14 @@ def read_at(nodes: Mapping[str, Any], node: str) -> dict[str, Any] | None:
     return merged | {"seed": merged["seed"] if sound else None}
 
 
+def loras_at(nodes: Mapping[str, Any], sampler: str) -> tuple[tuple[str, float], ...]:
+    """Return name and strength of the LoRAs between the loader and the sampler that is node `sampler`."""
+    graph = Graph(nodes)
+    if sampler not in graph.inputs:
+        return ()
+    return tuple(lora for name in reversed(_model_road(graph, sampler)) for lora in _loras_of(graph.inputs[name]))
+
+
 def _settings(graph: Graph, nodes: Mapping[str, Any], sampler: str) -> dict[str, Any]:
     sides = {side: side_text(graph, sampler, side) for side in ("positive", "negative")}
     scalars = {kind: scalar(graph, sampler, kind) for kind in _KINDS}

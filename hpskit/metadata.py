@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from . import containers, promptgraph, stamp
+from . import containers, graphsettings, promptgraph, stamp
 from .errors import ImageError
 
 MAX_FILE: Final = 2**29
 _PARAMETER: Final = re.compile(r"([A-Za-z][\w \-/]{0,60}):\s*(\"(?:\\.|[^\\\"])*\"|[^,]*)(?:,|$)")
+_LORA: Final = re.compile(r"<(?:lora|lyco):([^:<>]{1,200})(?::([^:<>]{1,32}))?[^<>]{0,200}>", re.I)
 _STEPS: Final = re.compile(r"^Steps: ?\d+", re.M)
 _EXIF_POINTER, _USER_COMMENT, _MAKE, _MODEL = 0x8769, 0x9286, 0x010F, 0x0110
 
@@ -36,6 +37,9 @@ class PromptInfo:
     model: str | None = None
     source: str = ""
     """"a1111" (every infotext writer), "comfyui", "invokeai", "novelai", "swarmui", "json" or "hps" (our record)."""
+    scheduler: str | None = None
+    loras: tuple[tuple[str, float], ...] = ()
+    """Name and strength, in the order in which they are applied or written."""
 
 
 def read_prompt(path: str | Path) -> PromptInfo | None:
@@ -154,7 +158,15 @@ def parse_infotext(text: str) -> PromptInfo | None:
         sampler=values.get("sampler") or None,
         model=values.get("model") or None,
         source="a1111",
+        scheduler=values.get("schedule type") or None,
+        loras=_lora_tags(positive),
     )
+
+
+def _lora_tags(prompt: str) -> tuple[tuple[str, float], ...]:
+    """Return the LoRAs that a web UI's prompt names: `<lora:name:0.8>`, with a strength of 1 where it gives none."""
+    found = ((name.strip(), _number(weight or 1)) for name, weight in _LORA.findall(prompt[: promptgraph.MAX_TEXT]))
+    return tuple((name, weight) for name, weight in found if weight is not None)
 
 
 def _read_parameters(text: str, texts: Mapping[str, str]) -> PromptInfo | None:
@@ -193,6 +205,8 @@ def _from_graph(value: Any) -> PromptInfo | None:
         sampler=_word(found["sampler"]),
         model=_word(found["model"]),
         source="comfyui",
+        scheduler=_word(found["scheduler"]),
+        loras=graphsettings.loras_at(value, found["sampler_node"]),
     )
 
 
@@ -235,6 +249,7 @@ def _from_keys(value: Mapping[str, Any], source: str) -> PromptInfo | None:
     positive = _prompt_text(found["positive"])
     if not positive:
         return None
+    named = any(name in value for name in ("sampler", "sampler_name"))  # else "scheduler" is what names the sampler
     model = found["model"]
     if isinstance(model, dict):
         model = model.get("name", model.get("model_name"))
@@ -247,6 +262,7 @@ def _from_keys(value: Mapping[str, Any], source: str) -> PromptInfo | None:
         sampler=_word(found["sampler"]),
         model=_word(model),
         source=source,
+        scheduler=_word(value.get("scheduler")) if named else None,
     )
 
 

@@ -73,7 +73,10 @@ class Graph:
 
 
 def read(nodes: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return positive, negative, seed, steps, cfg, sampler and model of an API graph; None when no prompt is in it."""
+    """Return both prompts, the settings and the id of the sampler of an API graph; None when no prompt is in it.
+
+    Keys: positive, negative, seed, steps, cfg, sampler, model, scheduler, denoise, sampler_node.
+    """
     graph = Graph(nodes)
     sampler = _sampler(graph)
     if sampler is None:
@@ -82,7 +85,8 @@ def read(nodes: Mapping[str, Any]) -> dict[str, Any] | None:
     if not positive:
         return None
     found = {kind: scalar(graph, sampler, kind) for kind in _SCALARS}
-    return {"positive": positive, "negative": side_text(graph, sampler, "negative")} | found
+    sides = {"positive": positive, "negative": side_text(graph, sampler, "negative")}
+    return sides | found | {"sampler_node": sampler}
 
 
 def _sampler(graph: Graph) -> str | None:

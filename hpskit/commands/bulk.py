@@ -29,6 +29,10 @@ MOST_PIXELS: Final = 32 * 10**6
 """Pixels that are decoded ahead, and as many in a batch, unless a single image has more."""
 
 
+Look = Callable[[Job, Tensor, PromptInfo | None], object]
+"""Sees a picture, uint8 [3, H, W], with what its metadata says."""
+
+
 @dataclass(frozen=True)
 class Scored:
     """One scored image."""
@@ -68,7 +72,7 @@ def score_files(
     batch: int,
     threads: int,
     raw: bool,
-    look: Callable[[Job, Tensor, PromptInfo | None], None] | None = None,
+    look: Look | None = None,
 ) -> Iterator[tuple[Job, Scored | Failure]]:
     """Yield every job with its result, in about their order; memory stays bounded by batch, threads and pixels.
 
@@ -82,7 +86,7 @@ def score_files(
         info = metadata.read_prompt(job.path) if job.prompt is None else None
         text = prompt_for(job, info, raw, scorer.info.needs_text)
         if look is not None:
-            look(job, image, info if job.prompt is None else _maybe_info(job.path))
+            look(job, image, info if job.prompt is None else maybe_info(job.path))
         return _Decoded(job, image, text)
 
     waiting: list[_Decoded] = []
@@ -161,7 +165,7 @@ def reason_of(error: Exception, path: Path) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-def _maybe_info(path: Path) -> PromptInfo | None:
+def maybe_info(path: Path) -> PromptInfo | None:
     """Return what a picture's metadata says; None too where it is damaged, since nothing depends on it."""
     try:
         return metadata.read_prompt(path)

@@ -73,14 +73,19 @@ class Recorder:
         """Whether anything is recorded (still)."""
         return self._ledger is not None
 
-    def look(self, job: Job, image: Tensor, info: PromptInfo | None) -> None:
-        """Keep what an entry needs of a picture, uint8 [3, H, W], until its score is known; never raises."""
+    def look(self, job: Job, image: Tensor, info: PromptInfo | None) -> Trace | None:
+        """Keep what an entry needs of a picture, uint8 [3, H, W], until its score is known; never raises.
+
+        Returns it too; None when nothing is recorded.
+        """
         if self._ledger is None:
-            return
+            return None
         try:
-            self._traces[job] = trace_of(picture_of(image), settings_of(info))
+            trace = self._traces[job] = trace_of(picture_of(image), settings_of(info))
         except Exception as error:  # one strange picture must not fail for its entry's sake
             _log.info("%s gets no entry in the ledger", job.path, exc_info=error)
+            return None
+        return trace
 
     def scored(self, job: Job, result: Scored | None) -> None:
         """Write the entry of a picture that was looked at; without a result only forget it."""

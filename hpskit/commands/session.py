@@ -13,7 +13,7 @@ from ..errors import PromptError
 from ..scorers import EnsembleScorer, combine, load_scorer
 from ..types import Scorer, ScorerInfo
 from . import bulk, console, files
-from .bulk import Scored
+from .bulk import Look, Scored
 from .inputs import Failure, Job, jobs
 from .recording import Recorder
 from .state import State
@@ -51,9 +51,14 @@ def insist_on_text(prompt: str) -> None:
 
 
 def run(
-    args: argparse.Namespace, recorder: Recorder, on_result: Callable[[Outcome, Scored], None] | None = None
+    args: argparse.Namespace,
+    recorder: Recorder,
+    on_result: Callable[[Outcome, Scored], None] | None = None,
+    look: Look | None = None,
 ) -> Outcome:
     """Score everything that the command line names; `on_result` sees each result as it comes.
+
+    `look` sees each picture that is decoded, in the recorder's place: it has to hand it on.
 
     The recorder writes each new one into the ledger; what --resume knows already was written when it was scored.
     """
@@ -68,7 +73,7 @@ def run(
     done = 0
     bar = console.Progress("Scoring", len(work))
     try:
-        for result in _results(args, work, scorer, recorder):
+        for result in _results(args, work, scorer, recorder, look):
             done = min(done + 1, len(work))
             if on_result is not None or isinstance(result, Failure):
                 bar.close()
@@ -105,7 +110,7 @@ def infos(scorer: Scorer) -> dict[str, ScorerInfo]:
 
 
 def _results(
-    args: argparse.Namespace, work: list[Job], scorer: Scorer, recorder: Recorder
+    args: argparse.Namespace, work: list[Job], scorer: Scorer, recorder: Recorder, look: Look | None
 ) -> Iterator[Scored | Failure]:
     """Yield results of earlier runs first, then those of this one; each is stamped before it is remembered."""
     path = Path(args.resume) if args.resume else None
@@ -117,7 +122,7 @@ def _results(
             yield from _finish(args, state, job, earlier, again=True)
         todo = [job for job in work if job not in known]
         threads = bulk.decode_threads(args.threads)
-        look = recorder.look if recorder.active else None
+        look = look or (recorder.look if recorder.active else None)
         scored = bulk.score_files(todo, scorer, batch=args.batch, threads=threads, raw=args.raw_prompt, look=look)
         for job, result in scored:
             recorder.scored(job, None if isinstance(result, Failure) else result)
@@ -154,10 +159,15 @@ def _fail(outcome: Outcome, failure: Failure) -> None:
 
 
 def closing_notes(outcome: Outcome, raw: bool) -> None:
-    """Say what a person must know to read the scores: several prompts, cut prompts, the miniature, failures."""
+    """Say what a person must know to read the scores: several prompts, and `remarks`."""
     pools = outcome.pools()
     if len(pools) > 1:
         console.note(f"There are {len(pools)} different prompts. {NO_COMPARISON}: compare within a prompt only.")
+    remarks(outcome)
+
+
+def remarks(outcome: Outcome) -> None:
+    """Say which prompts were cut, that a miniature judged, and how many images failed."""
     cut = list(dict.fromkeys(result.prompt for result in outcome.results if result.truncated))
     for prompt in cut[:_LISTED]:
         console.note(f'The prompt "{console.shorten(prompt, 60)}" is longer than 77 tokens; its end was not read.')
