@@ -1,4 +1,4 @@
-"""Confidence intervals of means of paired differences: BCa bootstrap over units, widened for small samples.
+"""Confidence intervals of means of paired differences: BCa bootstrap over units, safe for small samples.
 
 The units are what a repetition of the study would draw afresh: prompts (one stratum), or the seeds within each prompt
 (a stratum a prompt). Where prompts are drawn, the seeds of a drawn prompt stay as they are: the means of the prompts
@@ -9,7 +9,7 @@ matrices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ from .lazy import special
 Array = NDArray[np.float64]
 
 RESOLVED = 5.0
-"""Draws that must lie beyond a bootstrap quantile before it is believed; Student's t answers otherwise."""
+"""Draws that must lie beyond a bootstrap quantile before it is believed; Student's t answers alone otherwise."""
+ENOUGH_FREEDOM = 7
+"""Degrees of freedom from which on the bootstrap knows more of the shape than Student's t (eight prompts)."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Strata:
         """Return equally weighted strata, values [comparisons, strata, units]: the mean over strata of their means."""
         used = np.isfinite(values).any(axis=2)
         return cls(values, used / np.maximum(used.sum(axis=1, keepdims=True), 1))
+
+    def with_more(self, other: Strata) -> Strata:
+        """Return the comparisons of both, of the same units, so that they share their draws."""
+        return Strata(np.concatenate([self.values, other.values]), np.concatenate([self.weights, other.weights]))
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -91,6 +97,8 @@ class Spread:
     """Unbiased standard error of the estimate; NaN as above."""
     freedom: Array
     """Degrees of freedom of `sd`."""
+    effective: Array
+    """Those of `error`: fewer where the strata vary differently (Satterthwaite, corrected for few units each)."""
     shrinkage: Array
     """How much wider the estimate is spread than its plain bootstrap, >= 1: sqrt(n / (n - 1)) for one stratum."""
 
@@ -103,10 +111,19 @@ def spread(strata: Strata) -> Spread:
     pooled = np.where(freedom > 0, squares.sum(axis=1) / np.maximum(freedom, 1), np.nan)
     variance = np.where(counts > 1, squares / np.maximum(counts - 1, 1), pooled[:, None])
     safe = np.maximum(counts, 1)
-    whole = np.where(used, strata.weights**2 * variance / safe, 0.0).sum(axis=1)
-    plain = (strata.weights**2 * squares / safe**2).sum(axis=1)
+    shares = np.where(used & (freedom > 0)[:, None], strata.weights**2 * variance / safe, 0.0)
+    whole, plain = shares.sum(axis=1), (strata.weights**2 * squares / safe**2).sum(axis=1)
     ratio = np.divide(whole, plain, out=np.ones_like(whole), where=plain > 0)
-    return Spread(np.sqrt(pooled), np.where(freedom > 0, np.sqrt(whole), np.nan), freedom, np.sqrt(ratio))
+    own = np.where(counts > 1, counts - 1, freedom[:, None])
+    effective = _effective(shares, own, freedom)
+    return Spread(np.sqrt(pooled), np.where(freedom > 0, np.sqrt(whole), np.nan), freedom, effective, np.sqrt(ratio))
+
+
+def _effective(shares: Array, own: Array, freedom: Array) -> Array:
+    """Return Satterthwaite's degrees of freedom with Welch's correction (+ 2 within, - 2 outside), unbiased for few."""
+    squares = (shares**2 / (own + 2)).sum(axis=1)
+    found = np.divide(shares.sum(axis=1) ** 2, squares, out=freedom + 2, where=squares > 0) - 2
+    return np.asarray(np.clip(found, np.minimum(1, freedom), freedom))
 
 
 @dataclass(frozen=True)
@@ -121,23 +138,36 @@ class Resampled:
     acceleration: Array
     spread: Spread
 
-    def interval(self, confidence: Array | float, *, expand: bool = True) -> tuple[Array, Array]:
-        """Return the ends of the BCa intervals at one confidence each.
+    def split(self, count: int) -> tuple[Resampled, Resampled]:
+        """Return the first `count` comparisons and the rest."""
+        return self._taken(slice(None, count)), self._taken(slice(count, None))
 
-        With `expand` the normal quantile gives way to that of Student's t times the shrinkage (Hesterberg 2015), and
-        where the draws do not reach far enough into the tail the plain t interval answers. Unbounded where nothing is
-        known of the spread, a point where all units are equal.
+    def _taken(self, part: slice) -> Resampled:
+        known = Spread(*(getattr(self.spread, one.name)[part] for one in fields(Spread)))
+        return Resampled(self.estimates[part], self.draws[part], self.bias[part], self.acceleration[part], known)
+
+    def interval(self, confidence: Array | float, *, expand: bool = True) -> tuple[Array, Array]:
+        """Return the ends of the intervals at one confidence each.
+
+        With `expand`: BCa whose normal quantiles give way to those of Student's t times the shrinkage (Hesterberg
+        2015), and at each end the wider of that and the t interval. The first follows skewed effects, the second heavy
+        tails; each alone misses the other. With fewer than 8 units, or where the draws do not reach far enough into
+        the tail, t alone. Without `expand`: plain BCa. Unbounded where nothing is known of the spread, a point where
+        all units are equal.
         """
         level = np.broadcast_to(np.asarray(confidence, dtype=float), self.estimates.shape)
-        student = special().stdtrit(np.maximum(self.spread.freedom, 1), (1 + level) / 2)
-        reach = student * self.spread.shrinkage if expand else special().ndtri((1 + level) / 2)
-        low, high = (self._quantile(sign * reach) for sign in (-1.0, 1.0))
-        if expand:
-            half = student * self.spread.error
-            far = special().ndtr(-reach) * self.draws.shape[1] < RESOLVED
-            low = np.where(far, self.estimates - half, low)
-            high = np.where(far, self.estimates + half, high)
-        return self._bounded(low, high)
+        if not expand:
+            normal = special().ndtri((1 + level) / 2)
+            return self._bounded(self._quantile(-normal), self._quantile(normal))
+        student = special().stdtrit(np.maximum(self.spread.effective, 1), (1 + level) / 2)
+        half, reach = student * self.spread.error, student * self.spread.shrinkage
+        resolved = special().ndtr(-reach) * self.draws.shape[1] >= RESOLVED
+        known = resolved & (self.spread.freedom >= ENOUGH_FREEDOM)
+        low, high = self.estimates - half, self.estimates + half
+        return self._bounded(
+            np.where(known, np.minimum(low, self._quantile(-reach)), low),
+            np.where(known, np.maximum(high, self._quantile(reach)), high),
+        )
 
     def _quantile(self, z: Array) -> Array:
         shifted = self.bias + z

@@ -84,6 +84,18 @@ def relabel(first: Array, second: Array, *, shuffles: int = FLIPS, seed: int = 0
     return found
 
 
+def smallest_relabel_p(first: Array, second: Array) -> Array:
+    """Return the smallest p-value that `relabel` can give for each comparison; arguments as there."""
+    ours, theirs = np.isfinite(first).sum(axis=2), np.isfinite(second).sum(axis=2)
+    found = np.ones(len(ours))
+    for c in range(len(ours)):
+        pairs = [(int(a), int(b)) for a, b in zip(ours[c], theirs[c], strict=True) if a and b]
+        ways = math.prod(math.comb(a + b, a) for a, b in pairs)
+        mirrored = 2 if pairs and all(a == b for a, b in pairs) else 1
+        found[c] = min(1.0, mirrored / ways) if ways <= EXACT_LABELLINGS else 1.0 / (FLIPS + 1)
+    return found
+
+
 def _relabelled(pooled: Array, mask: NDArray[np.bool_], shuffles: int, seed: int) -> Array:
     groups = [_Group(pooled[:, p, mask[p]], int(mask[p, : mask.shape[1] // 2].sum())) for p in _used(mask)]
     observed = sum(group.observed for group in groups)
@@ -134,5 +146,9 @@ class _Group:
 
     def random_labels(self, source: np.random.Generator, shuffles: int) -> Array:
         ours, theirs = self._labels
-        order = source.random((shuffles, self.count)).argsort(axis=1)
-        return np.where(order < self.size, ours, theirs)
+        drawn = source.random((shuffles, self.count), dtype=np.float32)
+        limit = np.partition(drawn, self.size - 1, axis=1)[:, self.size - 1 : self.size]
+        labels = np.where(drawn <= limit, ours, theirs)
+        twins = (drawn <= limit).sum(axis=1) != self.size  # two equal random numbers: dealt again, by their order
+        labels[twins] = np.where(drawn[twins].argsort(axis=1).argsort(axis=1) < self.size, ours, theirs)
+        return labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -14,16 +15,17 @@ from ..stats.multiple import holm
 from ..stats.permutation import FLIPS
 from ..stats.planning import enough_units
 from ..stats.ranks import friedman
+from .cautions import warnings_of
 from .contrasts import Family, Method, compare, mean_of, p_values
 from .records import Analysis, Comparison, Study, Units
 from .standings import standings
-from .verdict import headline, warnings_of
+from .verdict import headline
 
 Array = NDArray[np.float64]
 Scores = Mapping[str, Array]
 
-MOST_FLIPS = 200_000
-AMPLE = 8
+MOST_FLIPS = 100_000
+AMPLE = 1.5
 """Random flips beyond the fewest that could pass Holm's first step, as a factor."""
 
 
@@ -73,8 +75,6 @@ def analyse(
 
 
 def _worded(study: Study, found: Analysis, scores: Array) -> Analysis:
-    from dataclasses import replace
-
     return replace(found, headline=headline(study, found), warnings=warnings_of(study, found, scores))
 
 

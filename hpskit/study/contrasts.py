@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..stats.bootstrap import Spread, Strata, resample
+from ..stats.bootstrap import Resampled, Spread, Strata, resample
 from ..stats.multiple import holm, holm_levels
 from ..stats.pairwise import win_interval, wins
-from ..stats.permutation import FLIPS, relabel, sign_flip
-from ..stats.planning import detectable_by_error, enough_units, pairs_needed
+from ..stats.permutation import FLIPS, relabel, sign_flip, smallest_p, smallest_relabel_p
+from ..stats.planning import detectable_by_error, pairs_needed
 from .records import CLEAR, LEANING, NO_EVIDENCE, Comparison, Interval, Units, Verdict
 
 Array = NDArray[np.float64]
@@ -88,20 +88,29 @@ def p_values(family: Family, method: Method, flips: int = FLIPS) -> Array:
     return sign_flip(strata_of(family, method).terms, flips=flips, seed=method.seed)
 
 
-def win_rates(family: Family, method: Method) -> tuple[Array, Array, Array]:
-    """Return the share of blocks that the first side wins, with the ends of its interval."""
+def win_strata(family: Family, method: Method) -> Strata:
+    """Return the share of blocks that the first side wins, ties half, by the units of the analysis.
+
+    Of seeds that are not paired every one meets every one of the other side within its prompt; these have one unit a
+    stratum, whose spread is unknown.
+    """
     if method.paired:
         won = wins(family.blocks())
-    else:
-        first, second = family.flat()
-        pairs = wins(first[:, :, :, None] - second[:, :, None, :])
-        by_stratum = mean_of(pairs.reshape(*first.shape[:2], -1), 2)
-        won = mean_of(by_stratum.reshape(len(first), -1, family.first.shape[2]), 1)[:, :, None]
-    grouped = won if method.units == "seeds" else mean_of(won, 2)[:, None, :]
-    strata = Strata.of_groups(grouped)
-    units = pair_counts(family, method) if method.units == "seeds" else strata.counts.sum(axis=1)
-    drawn = resample(strata, method.draws, method.seed)
-    return (drawn.estimates, *win_interval(drawn, units, method.confidence))
+        return Strata.of_groups(won) if method.units == "seeds" else Strata.of_units(mean_of(won, 2))
+    first, second = family.flat()
+    pairs = wins(first[:, :, :, None] - second[:, :, None, :])
+    won = mean_of(pairs.reshape(*first.shape[:2], -1), 2)
+    if method.units == "seeds":
+        return Strata.of_groups(won[:, :, None])
+    return Strata.of_units(mean_of(won.reshape(family.first.shape[:3]), 1))
+
+
+def _intervals(family: Family, method: Method) -> tuple[Resampled, Resampled]:
+    """Return the resampled differences and win rates, by the same draws where their units are the same."""
+    differences, won = strata_of(family, method), win_strata(family, method)
+    if differences.values.shape == won.values.shape:
+        return resample(differences.with_more(won), method.draws, method.seed).split(len(family.labels))
+    return resample(differences, method.draws, method.seed), resample(won, method.draws, method.seed)
 
 
 def pair_counts(family: Family, method: Method) -> Array:
@@ -124,16 +133,15 @@ def compare(family: Family, method: Method, parts: Mapping[str, Array] | None = 
     """Return every comparison of a family; `parts` are its mean differences by other scorers, [comparisons] each."""
     if not family.labels:
         return ()
-    strata = strata_of(family, method)
-    drawn = resample(strata, method.draws, method.seed)
+    drawn, won = _intervals(family, method)
     p = p_values(family, method)
     adjusted = holm(p)
     single = drawn.interval(method.confidence)
     wide = drawn.interval(1 - holm_levels(p, 1 - method.confidence))
-    rates = win_rates(family, method)
     prompts = np.isfinite(family.prompts(method.paired)).sum(axis=1)
     pairs = pair_counts(family, method)
-    power = _power(drawn.spread, drawn.estimates, prompts, pairs, method)
+    rates = win_interval(won, prompts if method.units == "prompts" else pairs, method.confidence)
+    power = _power(family, method, drawn.spread, drawn.estimates)
     made = []
     for c, label in enumerate(family.labels):
         interval = Interval(float(single[0][c]), float(single[1][c]))
@@ -148,8 +156,8 @@ def compare(family: Family, method: Method, parts: Mapping[str, Array] | None = 
                 p=float(p[c]),
                 p_adjusted=float(adjusted[c]),
                 verdict=verdict_of(float(p[c]), float(adjusted[c]), outer, method.confidence),
-                wins=float(rates[0][c]),
-                wins_interval=Interval(float(rates[1][c]), float(rates[2][c])),
+                wins=float(won.estimates[c]),
+                wins_interval=Interval(float(rates[0][c]), float(rates[1][c])),
                 prompts=int(prompts[c]),
                 pairs=int(pairs[c]),
                 sd=float(drawn.spread.sd[c]),
@@ -161,20 +169,25 @@ def compare(family: Family, method: Method, parts: Mapping[str, Array] | None = 
     return tuple(made)
 
 
-def _power(
-    known: Spread, estimates: Array, prompts: NDArray[np.int_], pairs: Array, method: Method
-) -> Sequence[tuple[float, int | None]]:
+def smallest_possible(family: Family, method: Method) -> Array:
+    """Return the smallest p-value that the test of each comparison can give at all, [comparisons]."""
+    if method.units == "seeds" and not method.paired:
+        return smallest_relabel_p(*family.flat())
+    return np.array([smallest_p(int(count)) for count in strata_of(family, method).counts.sum(axis=1)])
+
+
+def _power(family: Family, method: Method, known: Spread, estimates: Array) -> Sequence[tuple[float, int | None]]:
     """Return what each comparison would detect and the blocks it needs, at the strictest level of its family."""
+    pairs = pair_counts(family, method)
+    units = np.isfinite(family.prompts(method.paired)).sum(axis=1) if method.units == "prompts" else pairs
     count = len(estimates)
     strict = 1 - (1 - method.confidence) / count
+    hopeless = smallest_possible(family, method) * count > (1 - method.confidence) * (1 + 1e-9)
     found = []
     for c in range(count):
-        units = int(prompts[c] if method.units == "prompts" else pairs[c])
-        seen = detectable_by_error(float(known.error[c]), int(known.freedom[c]), confidence=strict)
-        if method.paired and not enough_units(units, count, method.confidence):
-            seen = np.inf
-        per_unit = float(known.error[c]) * np.sqrt(units)
-        needed = pairs_needed(per_unit, float(estimates[c]), confidence=strict)
-        share = pairs[c] / units if units else 1.0
-        found.append((float(seen), None if needed is None else int(np.ceil(needed * share - 1e-9))))
+        error, many = float(known.error[c]), max(float(units[c]), 1.0)
+        seen = np.inf if hopeless[c] else detectable_by_error(error, int(known.freedom[c]), confidence=strict)
+        needed = pairs_needed(error * np.sqrt(many), float(estimates[c]), confidence=strict)
+        blocks = None if needed is None else int(np.ceil(needed * pairs[c] / many - 1e-9))
+        found.append((float(seen), blocks))
     return found

@@ -1,39 +1,97 @@
-"""Words for what a study shows: the headline and the warnings, for people who do not read statistics."""
+"""Words for what a study shows: the headline, for people who do not read statistics."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ..stats.planning import units_needed
 from .records import CLEAR, LEANING, Analysis, Comparison, Study
-
-Array = NDArray[np.float64]
 
 
 def points(value: float) -> str:
-    """Return a difference with its sign: "+0.62"."""
-    return f"{value:+.2f}"
+    """Return a difference with its sign: "+0.62"; "?" when it is not known."""
+    return f"{value:+.2f}" if math.isfinite(value) else "?"
 
 
 def span(comparison: Comparison) -> str:
     """Return the interval that goes with the verdict: "[0.31, 0.95]"."""
-    return f"[{comparison.adjusted.low:.2f}, {comparison.adjusted.high:.2f}]"
+    ends = (comparison.adjusted.low, comparison.adjusted.high)
+    return "[" + ", ".join(f"{end:.2f}" if math.isfinite(end) else "?" for end in ends) + "]"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: "1 prompt", "3 prompts"."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def headline(study: Study, found: Analysis) -> str:
     """Return the verdict in one or two sentences."""
-    ranked = sorted(found.comparisons, key=lambda one: -one.difference if math.isfinite(one.difference) else math.inf)
+    known = [one for one in found.comparisons if one.pairs]
     reference = study.settings[study.reference].label
-    best = ranked[0]
-    if best.verdict == CLEAR and best.difference > 0:
-        return f"{best.label} is clearly better than {reference}: {points(best.difference)} points {span(best)}."
-    if best.verdict == LEANING and best.difference > 0:
-        return f"{best.label} leans above {reference}: {points(best.difference)} points {span(best)}, but not clearly."
-    return f"No evidence of any difference from {reference}."
+    if not known:
+        return f"Nothing can be compared: no setting has a scored image of the same prompt as {reference}."
+    ranked = sorted(known, key=lambda one: -one.difference)
+    clear = [one for one in ranked if one.verdict == CLEAR]
+    leaning = [one for one in ranked if one.verdict == LEANING]
+    where = _where(study, found)
+    if clear:
+        return _clear(clear, len(known), reference, where)
+    if leaning:
+        return _leaning(max(leaning, key=lambda one: abs(one.difference)), reference, where)
+    return _nothing(ranked, reference, where, found)
 
 
-def warnings_of(study: Study, found: Analysis, scores: Array) -> tuple[str, ...]:
-    """Return what a reader must know before believing the figures."""
-    return ()
+def _where(study: Study, found: Analysis) -> str:
+    if found.units == "prompts":
+        return ""
+    return " for this prompt" if len(study.prompts) == 1 else f" for these {len(study.prompts)} prompts"
+
+
+def _clear(clear: Sequence[Comparison], count: int, reference: str, where: str) -> str:
+    above = [one for one in clear if one.difference > 0]
+    chosen = above[0] if above else clear[-1]
+    word = "better" if above else "worse"
+    told = (
+        f"{chosen.label} is clearly {word} than {reference}{where}: {points(chosen.difference)} points {span(chosen)}."
+    )
+    if not above:
+        rest = count - len(clear)
+        none = f" None of the other {rest} differs clearly." if rest else ""
+        return told + (f" So are {len(clear) - 1} more, and nothing is clearly better." if len(clear) > 1 else none)
+    if count == 1:
+        return told
+    more = f"; {counted(len(above) - 1, 'other is', 'others are')} clearly better too" if len(above) > 1 else ""
+    return f"{told} It was picked as the best of {count} after looking, so expect a little less of it{more}."
+
+
+def _leaning(one: Comparison, reference: str, where: str) -> str:
+    word = "better" if one.difference > 0 else "worse"
+    return (
+        f"Nothing is clear: {one.label} leans towards {word} than {reference}{where} ({points(one.difference)} points "
+        f"{span(one)}), which chance can do too.{_need(one)}"
+    )
+
+
+def _need(one: Comparison) -> str:
+    if one.pairs_needed is None or one.pairs_needed <= one.pairs:
+        return ""
+    return f" If it is real, about {one.pairs_needed} images of each would show it; there are {one.pairs}."
+
+
+def _nothing(ranked: Sequence[Comparison], reference: str, where: str, found: Analysis) -> str:
+    start = f"No evidence of any difference from {reference}{where}"
+    shown = [one.detectable for one in ranked if math.isfinite(one.detectable)]
+    if not shown:
+        return f"{start}, but this grid is too small to show any: {_least(ranked, found)}."
+    largest = max(shown)
+    if largest == 0:
+        return f"{start}: the scores are the same."
+    return f"{start}; this grid would have shown {largest:.2f} points or more."
+
+
+def _least(ranked: Sequence[Comparison], found: Analysis) -> str:
+    needed = units_needed(len(found.comparisons), found.confidence)
+    if found.units == "prompts":
+        return f"it takes at least {needed} prompts, or several seeds for each prompt"
+    return f"it takes at least {needed} images of each setting, and there are {max(one.pairs for one in ranked)}"
