@@ -86,6 +86,10 @@ class StudyError(HpsError, ValueError):
     """A comparison cannot be designed, read or analysed as asked."""
 
 
+class BenchmarkError(HpsError, ValueError):
+    """Prompts, human rankings or folders of images do not have the form of the benchmark that was asked for."""
+
+
 class MemoryExhausted(HpsError):
     """Even the smallest chunk does not fit the device's memory."""
 

@@ -247,6 +247,8 @@ def _check_opens(job: _Job) -> None:
         head = stream.read(16)
     if job.file.name.endswith(".safetensors"):
         good = len(head) == 16 and 2 <= int.from_bytes(head[:8], "little") <= _size(job.part) and head[8:9] == b"{"
+    elif job.file.name.endswith(".json"):
+        good = head.lstrip()[:1] in (b"[", b"{")
     else:
         good = zipfile.is_zipfile(job.part) or head[:1] == b"\x80"
     if not good:
