@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import OutputError
 from . import chart as charts
+from . import forest, matrix
 from .markup import EMPTY, Markup, join, tag, text
 from .pictures import inline
 from .sections import (
@@ -22,8 +23,10 @@ from .sections import (
     Column,
     Facts,
     Figure,
+    Forest,
     Gallery,
     Headline,
+    Matrix,
     Note,
     Pair,
     Picture,
@@ -152,6 +155,17 @@ def _chart(section: Chart) -> Markup:
     )
 
 
+def _forest(section: Forest) -> Markup:
+    drawn = tag("div", {"class": "scroll"}, forest.draw(section))
+    return tag("section", {"class": "spans"}, _title(section.title), drawn, _remark(section.note))
+
+
+def _matrix(section: Matrix) -> Markup:
+    drawn = tag("div", {"class": "scroll tall"}, matrix.draw(section))
+    name = "wide" if len(section.columns) > 4 else None
+    return tag("section", {"class": name}, _title(section.title), matrix.legend(), drawn, _remark(section.note))
+
+
 def _table(section: Table) -> Markup:
     columns = [column if isinstance(column, Column) else Column(column) for column in section.columns]
     numeric = [_is_numeric(section, i) for i in range(len(columns))]
@@ -172,7 +186,11 @@ def _table(section: Table) -> Markup:
         for i, row in enumerate(section.rows)
     ]
     whole = tag("table", {}, tag("thead", {}, tag("tr", {}, join(heads))), tag("tbody", {}, join(rows, "\n")))
-    return tag("section", {}, _title(section.title), tag("div", {"class": "scroll"}, whole), _remark(section.note))
+    shown = join([tag("div", {"class": "scroll"}, whole), _remark(section.note)])
+    if section.folded:
+        summary = tag("summary", {}, text(f"{section.title or 'Table'} ({len(section.rows):,} rows)"))
+        return tag("section", {}, tag("details", {}, summary, shown))
+    return tag("section", {}, _title(section.title), shown)
 
 
 def _is_numeric(section: Table, column: int) -> bool:
@@ -255,4 +273,6 @@ _RENDERERS: Mapping[type, Callable[[Any], Markup]] = {
     Pair: _pair,
     Chart: _chart,
     Table: _table,
+    Forest: _forest,
+    Matrix: _matrix,
 }

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 if TYPE_CHECKING:
     import torch
 
     Image = Union[str, Path, torch.Tensor, Any]
-    """A file, a canonical tensor [3, H, W] in 0..1, or a PIL image."""
+    """A file, a canonical tensor [3, H, W] in 0..1, a PIL image, or the bytes of a picture file."""
 
+Tone = Literal["better", "worse", "leaning", "none", "reference"]
+"""How a finding is coloured; its words say the same."""
 Cell = Union[str, int, float, None]
 """None and NaN are shown as a dash and sorted last."""
 
@@ -75,6 +77,8 @@ class Table:
     note: str = ""
     marked: frozenset[int] = frozenset()
     """Positions of the rows to set off, such as the winner's."""
+    folded: bool = False
+    """Whether the table opens on a click; for long ones that few readers need."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,80 @@ class Facts:
     title: str = "Key facts"
 
 
-Section = Union[Headline, Text, Note, Table, Gallery, Pair, Chart, Facts]
+@dataclass(frozen=True)
+class Span:
+    """One difference of a forest plot with its intervals, in the unit of the plot; what is not finite is not drawn."""
+
+    label: str
+    value: float
+    interval: tuple[float, float]
+    """Drawn thick."""
+    outer: tuple[float, float]
+    """Drawn thin and written out: the interval that the verdict rests on."""
+    verdict: str = ""
+    tone: Tone = "none"
+    blur: float = float("nan")
+    """Differences smaller than this, either way, are too small for the data: a grey field behind the interval."""
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Differences with their intervals below each other, on one axis with a line at zero."""
+
+    spans: Sequence[Span]
+    x_label: str
+    title: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands above a column of a matrix or before a row."""
+
+    title: str
+    detail: str = ""
+    starts: bool = False
+    """Of a row: whether a new group begins."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One picture of a matrix."""
+
+    image: Image | None = None
+    """None where there is none, or none that can be read."""
+    value: str = ""
+    z: float = float("nan")
+    """Colours the field: orange below 0, blue above, at full strength from 2; written beside the value."""
+    best: bool = False
+    caption: str = ""
+    """Read out for the picture, and shown with it when it is enlarged."""
+
+
+@dataclass(frozen=True)
+class Foot:
+    """What is said below a column of a matrix."""
+
+    main: str
+    detail: str = ""
+    verdict: str = ""
+    tone: Tone = "none"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Pictures in rows and columns with heads that stay in sight; a field that is None was never made."""
+
+    columns: Sequence[Head]
+    rows: Sequence[Head]
+    fields: Sequence[Sequence[Field | None]]
+    feet: Sequence[Foot] = ()
+    feet_title: str = ""
+    title: str = ""
+    note: str = ""
+
+
+Section = Union[Headline, Text, Note, Table, Gallery, Pair, Chart, Facts, Forest, Matrix]
 
 
 @dataclass(frozen=True)

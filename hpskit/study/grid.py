@@ -8,8 +8,8 @@ from ..errors import StudyError
 from .grid_draw import Pictures, draw
 from .grid_layout import LEAST, Words, fitted, most_fields, shape_of
 from .records import Analysis, Study
-from .sheet import Sheet, seed_words, sheet
-from .shown import SCORES_COMPARE, design, excerpt, plain
+from .sheet import Sheet, sheet
+from .shown import design, excerpt, plain
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,11 +52,7 @@ def grid_picture(
 def _words(study: Study, analysis: Analysis | None, shown: Sheet) -> Words:
     intro = [analysis.headline if analysis is not None else "", design(study)]
     if shown.prompt:
-        intro.append(f'Prompt: "{excerpt(shown.prompt, 400)}"')
-    if len(study.seeds) == 1 and len(study.prompts) == 1:
-        intro.append(seed_words(study.seeds[0]))
+        intro.append(f'"{excerpt(shown.prompt, 400)}"' + (f", {shown.block}" if shown.block else ""))
     scorer = f"{plain(study.scorer.name)}, version {plain(study.scorer.version)}, {plain(study.scorer.preprocess)}"
-    same = "All pictures are of one prompt and one seed, so all scores compare."
-    compare = same if len({(cell.prompt, cell.seed) for cell in study.cells}) == 1 else SCORES_COMPARE
-    remarks = [f"Scored by {scorer}. {compare}", shown.note]
+    remarks = [f"Scored by {scorer}. {shown.compare}", shown.note]
     return Words(study.title or "Comparison of settings", tuple(filter(None, intro)), tuple(filter(None, remarks)))

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import HpsError
+from ..report import Foot, Tone
 from .grid_layout import Layout
 from .lettering import Colour, Lettering
 from .records import Cell
-from .sheet import Foot, Place, Sheet, Tone
+from .sheet import Place, Sheet
 from .shown import number, signed
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from ..report import Head
 from .lettering import Lettering
 from .records import Cell
-from .sheet import Head, Sheet
+from .sheet import Sheet
 
 LEAST: Final = 24
 """Pictures are not made smaller than this."""

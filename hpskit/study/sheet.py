@@ -6,31 +6,23 @@ The picture of a grid and the grid of a page show the same sheet.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final
 
 from ..errors import StudyError
+from ..report import Foot, Head, Tone
 from .records import CLEAR, LEANING, Analysis, Cell, Comparison, Study, cell_index
-from .shown import between, block_best, block_z, relative, shorten, signed
+from .shown import SCORES_COMPARE, between, block_best, block_z, relative, shorten, signed
 
 if TYPE_CHECKING:
     import numpy as np
 
-Tone = Literal["reference", "better", "worse", "leaning", "none"]
+ONE_BLOCK: Final = "All pictures are of one prompt and one seed, so all scores compare."
+WITHIN_BLOCKS: Final = "Scores compare among pictures of one prompt and one seed only."
 
 Block = tuple[int, int]
 """Positions of a prompt and a seed."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """What stands above a column or before a row."""
-
-    title: str
-    detail: str = ""
-    starts: bool = False
-    """Of a row: whether it is the first of its prompt."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +34,6 @@ class Place:
     z: float = float("nan")
     """Within the block."""
     best: bool = False
-
-
-@dataclass(frozen=True)
-class Foot:
-    """What is said below a column."""
-
-    main: str
-    detail: str = ""
-    verdict: str = ""
-    tone: Tone = "none"
 
 
 @dataclass(frozen=True)
@@ -69,6 +51,10 @@ class Sheet:
     """The prompt, where there is one only; the rows do not repeat it."""
     note: str = ""
     """What is not shown; empty where all is."""
+    block: str = ""
+    """The seed, where all pictures are of one block."""
+    compare: str = SCORES_COMPARE
+    """Which of the scores compare."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +144,7 @@ def _by_settings(study: Study, analysis: Analysis | None, figures: _Figures, col
         places=tuple(tuple(figures.place(setting, block) for setting in settings) for block in chosen),
         feet=feet if any(foot.main for foot in feet) else (),
         feet_title=_feet_title(study, analysis),
-        prompt=study.prompts[0] if len(study.prompts) == 1 else "",
+        **_about(study, blocks, crossed=False),
         note=_note((len(settings), len(study.settings), "settings"), (len(chosen), len(blocks), "rows")),
     )
 
@@ -179,11 +165,11 @@ def _setting_head(study: Study, setting: int) -> Head:
 
 
 def _block_heads(study: Study, blocks: Sequence[Block]) -> tuple[Head, ...]:
-    heads = []
-    before = -1
+    heads, before = [], -1
+    several = len({prompt for prompt, _ in blocks}) > 1
     for prompt, seed in blocks:
         starts = prompt != before
-        title = study.prompts[prompt] if starts and len(study.prompts) > 1 else ""
+        title = study.prompts[prompt] if starts and several else ""
         heads.append(Head(title, seed_words(study.seeds[seed]), starts))
         before = prompt
     return tuple(heads)
@@ -197,13 +183,15 @@ def seed_words(seed: str) -> str:
 def _feet_title(study: Study, analysis: Analysis | None) -> str:
     if analysis is None or not analysis.comparisons:
         return "Mean, against the mean of the row"
-    return f"Against {shorten(study.settings[study.reference].label, 40)}, {100 * analysis.confidence:g} % interval"
+    return (
+        f"Against {shorten(study.settings[study.reference].label, 40)}, {100 * analysis.confidence:g} % interval (Holm)"
+    )
 
 
 def _foot(study: Study, analysis: Analysis | None, figures: _Figures, setting: int) -> Foot:
     found = None if analysis is None else analysis.comparison(study.settings[setting].label)
     if found is not None:
-        return compared(found)
+        return _compared(found)
     if analysis is not None and analysis.comparisons and setting == study.reference:
         return Foot("reference", tone="reference")
     import numpy as np
@@ -213,12 +201,16 @@ def _foot(study: Study, analysis: Analysis | None, figures: _Figures, setting: i
     return Foot(signed(float(finite.mean())) if finite.size and len(study.settings) > 1 else "")
 
 
-def compared(found: Comparison) -> Foot:
-    """Return a comparison in three short lines."""
-    tone: Tone = "leaning" if found.verdict == LEANING else "none"
+def _compared(found: Comparison) -> Foot:
+    """Return a comparison in three short lines; the interval is the one that the verdict rests on."""
+    return Foot(signed(found.difference), between(found.adjusted), found.verdict, tone(found))
+
+
+def tone(found: Comparison) -> Tone:
+    """Return how a comparison is coloured."""
     if found.verdict == CLEAR:
-        tone = "better" if found.difference > 0 else "worse"
-    return Foot(signed(found.difference), between(found.interval), found.verdict, tone)
+        return "better" if found.difference > 0 else "worse"
+    return "leaning" if found.verdict == LEANING else "none"
 
 
 # --- columns are the values of an axis --------------------------------------------------------------------------------
@@ -236,11 +228,11 @@ def _by_axis(study: Study, analysis: Analysis | None, figures: _Figures, axis: s
     feet = _axis_feet(analysis, axis, shown)
     return Sheet(
         columns=tuple(Head(f"{axis} {value}" if value else f"no {axis}") for value in shown),
-        rows=tuple(_crossed_head(study, analysis, others, block, c, kept) for block in chosen for c in kept),
+        rows=tuple(_crossed_heads(study, analysis, others, chosen, kept)),
         places=tuple(tuple(row) for row in places),
         feet=feet if any(foot.main for foot in feet) else (),
         feet_title=f"{axis} alone, other axes averaged",
-        prompt=study.prompts[0] if len(study.prompts) == 1 else "",
+        **_about(study, blocks, crossed=True),
         note=_note(
             (len(shown), len(values), f"values of {axis}"),
             (len(kept) * len(chosen), len(combinations) * len(blocks), "rows"),
@@ -261,42 +253,61 @@ def _rest(study: Study, setting: int, others: Sequence[str]) -> tuple[str, ...]:
 def _positions(study: Study, axis: str, others: Sequence[str]) -> dict[tuple[str, tuple[str, ...]], int]:
     found: dict[tuple[str, tuple[str, ...]], int] = {}
     for setting, one in enumerate(study.settings):
-        found.setdefault((one.values.get(axis, ""), _rest(study, setting, others)), setting)
+        place = one.values.get(axis, ""), _rest(study, setting, others)
+        if found.setdefault(place, setting) != setting:
+            twin = study.settings[found[place]].label
+            raise StudyError(
+                f"The columns cannot be values of {axis!r}: {twin!r} and {one.label!r} are alike on every axis."
+            )
     return found
 
 
-def _crossed_head(
+def _crossed_heads(
     study: Study,
     analysis: Analysis | None,
     others: Sequence[str],
-    block: Block,
-    combination: tuple[str, ...],
+    blocks: Sequence[Block],
     combinations: Sequence[tuple[str, ...]],
-) -> Head:
-    title = ", ".join(f"{name} {value}" for name, value in zip(others, combination, strict=True)) or study.title
-    starts = combination == combinations[0]
-    parts = []
-    if len(study.prompts) > 1 and starts:
-        parts.append(study.prompts[block[0]])
-    if len(study.seeds) > 1 or len(study.prompts) > 1:
-        parts.append(seed_words(study.seeds[block[1]]))
-    if analysis is not None and len(others) == 1:
-        parts += [
-            f"{signed(found.difference)}, {found.verdict}"
-            for found in analysis.by_axis.get(others[0], ())
-            if found.label in (combination[0], title) and found.pairs > 1
-        ]
-    return Head(title, "\n".join(parts), starts)
+) -> Iterator[Head]:
+    """Yield a head a row: the values of the other axes, below them what tells the blocks apart and the verdict."""
+    verdicts = _verdicts(analysis, others)
+    blocks_differ, prompts_differ = len(_blocks(study)) > 1, len({cell.prompt for cell in study.cells}) > 1
+    before = -1
+    for prompt, seed in blocks:
+        for combination in combinations:
+            starts = combination == combinations[0]
+            words = [study.prompts[prompt]] if prompts_differ and prompt != before else []
+            words += [seed_words(study.seeds[seed])] if blocks_differ and starts else []
+            words += [] if blocks_differ else verdicts.get(combination, [])
+            title = ", ".join(f"{name} {value}" for name, value in zip(others, combination, strict=True))
+            yield Head(title, "\n".join(words), starts)
+            before = prompt
+
+
+def _verdicts(analysis: Analysis | None, others: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+    found = analysis.by_axis.get(others[0], ()) if analysis is not None and len(others) == 1 else ()
+    return {(one.label,): [f"{signed(one.difference)}, {one.verdict}"] for one in found if one.pairs > 1}
 
 
 def _axis_feet(analysis: Analysis | None, axis: str, values: Sequence[str]) -> tuple[Foot, ...]:
     found = () if analysis is None else analysis.by_axis.get(axis, ())
-    by_label = {one.label: compared(one) for one in found if one.pairs > 1}
+    by_label = {one.label: _compared(one) for one in found if one.pairs > 1}
     references = {one.against for one in found}
     return tuple(
         by_label.get(value, Foot("reference", tone="reference") if value in references and by_label else Foot(""))
         for value in values
     )
+
+
+def _about(study: Study, blocks: Sequence[Block], crossed: bool) -> dict[str, str]:
+    """Return what holds for all pictures, and which of their scores compare."""
+    prompts, single = {prompt for prompt, _ in blocks}, len(blocks) == 1
+    compare = ONE_BLOCK if single else WITHIN_BLOCKS if crossed else SCORES_COMPARE
+    return {
+        "prompt": study.prompts[blocks[0][0]] if len(prompts) == 1 else "",
+        "block": seed_words(study.seeds[blocks[0][1]]) if single else "",
+        "compare": compare,
+    }
 
 
 def _note(*parts: tuple[int, int, str]) -> str:

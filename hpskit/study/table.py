@@ -66,14 +66,14 @@ def _by_axis(analysis: Analysis) -> Iterator[str]:
 
 def _compared(comparisons: Sequence[Comparison], analysis: Analysis) -> list[str]:
     ranked = sorted(comparisons, key=lambda found: -found.difference if found.difference == found.difference else 1e300)
-    interval = f"{100 * analysis.confidence:g} % interval"
+    interval = f"{100 * analysis.confidence:g} % (Holm)"
     names = ["setting", "difference", interval, "p", "p adj", "wins", "pairs", "detectable", "verdict"]
     rows = [_comparison(found) for found in ranked[:_MOST_ROWS]]
     return [*_aligned(names, rows, "<>>>>>>><"), *_left_out(len(ranked) - len(rows), "comparisons")]
 
 
 def _comparison(found: Comparison) -> list[str]:
-    numbers = [signed(found.difference), between(found.interval), chance(found.p), chance(found.p_adjusted)]
+    numbers = [signed(found.difference), between(found.adjusted), chance(found.p), chance(found.p_adjusted)]
     more = [percent(found.wins), str(found.pairs), number(found.detectable), found.verdict]
     return [plain(found.label), *numbers, *more]
 

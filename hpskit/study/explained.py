@@ -1,0 +1,30 @@
+"""How to read a comparison, in plain words: for people who do not read statistics."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HOW_TO_READ: Final = """\
+Every setting made the same prompts from the same starting noises. So what differs within a row is what the setting \
+did, and a prompt or a seed that is easy for one setting is easy for all.
+
+Only images of one prompt compare. A score of one prompt says nothing about a score of another, so nothing here is an \
+average of raw scores over prompts: all figures are differences within a row, averaged.
+
+A difference is in points, the scorer's own unit. The interval is where the true difference lies, for as many \
+comparisons out of a hundred as its percentage says. An interval that holds zero has not told the two settings apart.
+
+"clear": the difference would be very unlikely if the settings were alike, counting how many settings were tried. \
+"leaning": it points one way, but a run with other seeds may turn it round. "no evidence": nothing was found, which is \
+not the same as "they are alike"; look at the smallest difference that this grid would show. More prompts tell more \
+than more seeds of one prompt.
+
+The best of many looks better than it is. Whichever setting comes out on top was also lucky, so expect less of it \
+next time, the less the closer it is to the others and the fewer images there are. To know how much it is really \
+worth, run it once more against the reference with new seeds.
+
+Best of n: picking the best of n seeds is a gain by itself, and a part of it is luck in the score rather than a better \
+picture. The curves compare settings with each other; they do not promise that people see the gain.
+
+A scorer is a model of taste, trained on what some people preferred. It likes some looks for themselves: contrast, \
+saturation, detail. Look at the pictures before you believe the numbers."""
