@@ -30,7 +30,6 @@ from .sources import (
 FIELDS: Final = ("model", "lora", "sampler", "scheduler", "steps", "cfg", "size")
 """What can be compared; more that is known of images only keeps different ones apart."""
 NO_LORA: Final = "no LoRA"
-_UNITS: Final[Mapping[str, str]] = {"steps": "{} steps", "cfg": "cfg {}"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,14 @@ def _settings(shots: Sequence[Shot], by: Sequence[str]) -> tuple[tuple[Setting, 
 
 def label_of(by: Sequence[str], values: Sequence[str]) -> str:
     """Return the label of a setting: "euler, 8 steps, cfg 7"."""
-    return ", ".join(_UNITS.get(name, "{}").format(value) for name, value in zip(by, values, strict=True))
+    return ", ".join(worded(name, value) for name, value in zip(by, values, strict=True))
+
+
+def worded(name: str, value: str) -> str:
+    """Return a value as it stands in a label: "8 steps", "1 step", "cfg 7", "euler"; "" stays empty."""
+    if name == "steps" and value:
+        return f"{value} step{'' if value == '1' else 's'}"
+    return f"cfg {value}" if name == "cfg" and value else value
 
 
 def _placed(
@@ -145,8 +151,7 @@ def _placed(
 
 
 def _block(shot: Shot, choice: Choice) -> Block:
-    held = ((name, value_of(shot, name)) for name in choice.held)
-    return (shot.seed or "", *(_UNITS.get(name, "{}").format(value) if value else "" for name, value in held))
+    return (shot.seed or "", *(worded(name, value_of(shot, name)) for name in choice.held))
 
 
 def _and(names: Sequence[str]) -> str:
