@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import best_of_n, embedded, host, load, noise, optimize_noise, routes, save, score, select, steer
+from . import best_of_n, compare, embedded, host, load, noise, optimize_noise, routes, save, score, select, steer
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     *load.NODES,
@@ -13,6 +13,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     *best_of_n.NODES,
     *optimize_noise.NODES,
     *noise.NODES,
+    *compare.NODES,
     *save.NODES,
     *embedded.NODES,
     *steer.NODES,

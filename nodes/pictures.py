@@ -123,6 +123,14 @@ def full_size(image_hash: str) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
+def keep_small(image_hash: str, small: bytes) -> str:
+    """Write the thumbnail of an image of an earlier run, unless it is there, and return its name."""
+    name = f"{_PREFIX}{image_hash}.webp"
+    if not (folder() / name).is_file():
+        _write(name, small)
+    return name
+
+
 def drop(name: str) -> None:
     """Delete a file that nobody will ask for again."""
     with suppress(OSError):

@@ -12,7 +12,9 @@ from typing import Any
 
 LISTS = ("candidates", "points")
 """Parts of events that carry on where the event before ended."""
-MOST_CLIENTS, MOST_NODES, MOST_ITEMS = 16, 128, 5000
+CELLS = "cells"
+"""Part of events whose entries have places, a setting, a prompt and a seed: one that comes again replaces the old one."""
+MOST_CLIENTS, MOST_NODES, MOST_ITEMS, MOST_CELLS = 16, 128, 5000, 50_000
 
 
 @dataclass
@@ -150,8 +152,16 @@ def _touched(store: OrderedDict[str, Any], key: str, make: Any, most: int) -> An
 
 def _joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     lists = {name: [*before.get(name, []), *now[name]][-MOST_ITEMS:] for name in LISTS if name in now}
+    if CELLS in now:
+        lists[CELLS] = _placed([*before.get(CELLS, []), *now[CELLS]])
     kept = {"image": before["image"]} if before.get("image") and not now.get("image") else {}
     return {**now, **kept, **lists}
+
+
+def _placed(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the cells with the newest of every place only."""
+    newest = {tuple(cell.get(name) for name in ("s", "p", "k")): cell for cell in cells}
+    return list(newest.values())[-MOST_CELLS:]
 
 
 MEMORY = Memory()

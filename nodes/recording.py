@@ -26,7 +26,7 @@ from .pictures import Picture, Shot
 
 log = logging.getLogger("hps")
 
-SEARCHES = ("HPS_BestOfN", "HPS_BestOfNSimple", "HPS_OptimizeNoise", "HPS_OptimizeNoiseSimple")
+SEARCHES = ("HPS_BestOfN", "HPS_BestOfNSimple", "HPS_OptimizeNoise", "HPS_OptimizeNoiseSimple", "HPS_CompareSettings")
 """Samplers whose image is not that of the seed they were given."""
 BATCH_INDEX = "batch_index"
 """Place of an image in its batch, where that and the sampler's seed are all that is known."""
@@ -67,13 +67,16 @@ class Judged:
     parts: Mapping[str, float] = field(default_factory=dict)
     seed: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the entry that the node knows better than the graph says, such as the sampler of this image."""
 
 
 class Recorder:
-    """Takes the pictures of one run and writes its images down."""
+    """Takes the pictures of one run and writes its images down, into the host's ledger unless another one is given."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, ledger: Ledger | None = None) -> None:
         self.run = secrets.token_hex(8)
+        self._ledger = ledger
         self._origin = origin
         self._settings = _settings_of(origin)
         self._active = True
@@ -94,7 +97,7 @@ class Recorder:
 
     def _written(self, entries: list[Entry]) -> list[int]:
         try:
-            ledger = the_ledger()
+            ledger = self._ledger or the_ledger()
             if ledger is not None:
                 return ledger.add(entries)
         except HpsError as error:
@@ -107,7 +110,7 @@ class Recorder:
     def _entry(self, shot: Shot, judged: Judged, info: ScorerInfo) -> Entry:
         packed = self._packed = self._packed or self._pack()
         return replace(
-            self._settings,
+            replace(self._settings, **judged.made),
             prompt=judged.prompt,
             scorer=info.id,
             scorer_version=info.version,

@@ -1,0 +1,7 @@
+"""HPS Compare Settings inside a real ComfyUI."""
+
+from __future__ import annotations
+
+from comfy_harness import checks
+
+test_compare = checks("compare")
