@@ -25,6 +25,13 @@ EXAMPLES = {
         "hps rank pictures/ --prompts prompts.csv --scorer hps-v2.1 --scorer pickscore-v1",
     ],
     "hps pick": ["hps pick pictures/ --keep 2 --copy-to best/", "hps pick pictures/ --min-z 1 --list"],
+    "hps compare": [
+        "hps compare euler/ dpmpp_2m/ --html report.html",
+        "hps compare outputs/ --by sampler,steps --grid grid.png",
+        "hps compare --ledger --by sampler --since 2025-01-31",
+        "hps compare --study study.json --reference dpmpp_2m --confidence 0.99",
+        "hps compare --plan 0.3",
+    ],
     "hps best-of": ['hps best-of "a red heart above a blue star, cartoon" -n 16 --keep 2'],
     "hps demo": ["hps demo --open"],
     "hps models": [
@@ -40,6 +47,16 @@ EXAMPLES = {
         "hps ledger export -o scores.csv",
         "hps ledger info --ledger ComfyUI/",
         "hps ledger purge --before 2025-01-31",
+    ],
+    "hps benchmark": [
+        "hps benchmark --get-prompts",
+        "hps benchmark images/my-model --resume benchmark.jsonl --html benchmark.html",
+        "hps benchmark images/ --mode legacy --scorer hps-v2.0 --published",
+        "hps benchmark drawbench/ --layout drawbench --prompts drawbench.json",
+    ],
+    "hps evaluate": [
+        "hps evaluate HPD/test.json --images HPD/test --scorer hps-v2.1 --scorer pickscore-v1",
+        "hps evaluate ImageReward/data/test.json --images ImageReward/data/test_images --csv agreement.csv",
     ],
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from . import __version__
-from .commands import console, ledger_options, noise_options
+from .commands import benchmark_options, compare_options, console, ledger_options, noise_options
 from .commands.numbers import positive
 from .errors import Cancelled, HpsError
 from .types import MODES
@@ -82,11 +82,13 @@ def parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_rank(commands)
     _add_pick(commands)
+    _add_compare(commands)
     _add_best_of(commands)
     _add_optimize(commands)
     _add_demo(commands)
     _add_models(commands)
     _add_ledger(commands)
+    benchmark_options.add(commands, _command, _add_scorer)
     return top
 
 
@@ -197,6 +199,18 @@ def _add_pick(commands: Any) -> None:
     place.add_argument("--move-to", metavar="DIR", help="move the picked images there")
     made.add_argument("--list", action="store_true", help="print only the paths of the picked images, one a line")
     _add_output(made)
+
+
+def _add_compare(commands: Any) -> None:
+    details = (
+        "Several folders: each is a setting. One folder with --by: settings are what the images' metadata say. "
+        "Images of the same prompt and seed are compared with each other."
+    )
+    summary = "Compare samplers, models or other settings, with a verdict and how sure it is."
+    made = _command(commands, "compare", "compare", summary, details)
+    _add_images(made)
+    _add_scorer(made, rule=False)
+    compare_options.add(made)
 
 
 def _add_best_of(commands: Any) -> None:

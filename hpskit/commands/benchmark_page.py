@@ -7,6 +7,7 @@ from typing import Final
 
 from ..benchmark import published
 from ..report import Column, Facts, Figure, Headline, Note, Report, Section, Table, Text
+from ..report.sections import Cell
 from .benchmark_output import AVERAGE, Result, between
 
 HOW: Final = (
@@ -48,9 +49,9 @@ def _styles(result: Result) -> Table:
     heads = [Column("model")]
     for name in names:
         heads += [Column(name, 2), Column("+-", 4), Column("95 %")]
-    rows: list[list[str | int | float | None]] = []
+    rows: list[list[Cell]] = []
     for figure in result.figures:
-        row: list[str | int | float | None] = [figure.model]
+        row: list[Cell] = [figure.model]
         for style in figure.styles:
             row += [style.mean, style.spread, between(style.interval)]
         rows.append([*row, figure.average, between(figure.interval), figure.images, figure.label])
@@ -70,7 +71,7 @@ def _comparisons(result: Result) -> Table:
         Column("prompts"),
         Column("verdict"),
     ]
-    rows = [
+    rows: list[list[Cell]] = [
         [c.label, c.difference, between(c.interval, 3), c.p, c.p_adjusted, c.wins, c.prompts, c.verdict]
         for c in result.analysis.comparisons
     ]
@@ -82,7 +83,7 @@ def _comparisons(result: Result) -> Table:
 
 def _published(result: Result) -> Table:
     heads = [Column("model"), *(Column(name, 2) for name in result.published[0].styles), Column(AVERAGE, 2)]
-    rows = [[row.model, *row.styles.values(), row.average] for row in result.published]
+    rows: list[list[Cell]] = [[row.model, *row.styles.values(), row.average] for row in result.published]
     return Table(heads, rows, f"Published by the authors, {result.scorer.name}")
 
 

@@ -12,8 +12,8 @@ HOW: Final = (
     "Rank accuracy: for each prompt, 1 minus the share of pairs of images that the scorer puts in the opposite order "
     "to people; ties of people never count as wrong, so it is higher than the others. Pair accuracy: of the pairs that "
     "people do order, the share that the scorer orders the same way, averaged over the prompts. Pooled: the same "
-    "pairs, all prompts in one pot.\n\nThe intervals are 95 % bootstrap intervals over the prompts. By chance each pair is "
-    "right half the time. People agree with each other in well under all cases, so 100 % is not within reach."
+    "pairs, all prompts in one pot.\n\nThe intervals are 95 % bootstrap intervals over the prompts. By chance each "
+    "pair is right half the time. People agree with each other in well under all cases, so 100 % is not within reach."
 )
 
 
