@@ -5,3 +5,4 @@ from __future__ import annotations
 from comfy_harness import checks
 
 test_compare = checks("compare")
+test_compare_exact = checks("compare_exact")
