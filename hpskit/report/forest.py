@@ -29,7 +29,7 @@ def draw(forest: Forest) -> Markup:
 
 
 def _heads(forest: Forest) -> list[tuple[str, str | None]]:
-    return [("setting", None), (forest.x_label, "drawn"), ("difference", "number"), ("verdict", None)]
+    return [(forest.name, None), (forest.x_label, "drawn"), ("difference", "number"), ("verdict", "said")]
 
 
 def _axis(forest: Forest) -> tuple[Axis | None, list[float]]:
@@ -53,7 +53,7 @@ def _row(span: Span, axis: Axis | None) -> Markup:
         tag("th", {"scope": "row", "dir": "auto"}, text(span.label)),
         drawn,
         tag("td", {"class": "number"}, text(value), tag("small", {}, text(outer)) if outer else EMPTY),
-        tag("td", {"class": f"tone {span.tone}"}, text(span.verdict)),
+        tag("td", {"class": f"said tone {span.tone}"}, text(span.verdict)),
     ]
     return tag("tr", {}, join(cells))
 

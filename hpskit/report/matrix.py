@@ -37,11 +37,11 @@ def draw(matrix: Matrix) -> Markup:
     return tag("table", {"class": "still matrix"}, tag("thead", {}, heads), body, foot)
 
 
-def legend() -> Markup:
+def legend(matrix: Matrix) -> Markup:
     """Return what the colours mean."""
     shades = [tag("i", {"class": f"z{step:+d}"}) for step in range(-STEPS, STEPS + 1)]
-    parts = [text("z within the row -2 "), tag("span", {"class": "shades"}, join(shades)), text(" +2")]
-    return tag("p", {"class": "key-z"}, join(parts), text(", a star marks the best of a row"))
+    parts = [text(f"{matrix.key} -2 "), tag("span", {"class": "shades"}, join(shades)), text(" +2")]
+    return tag("p", {"class": "key-z"}, join(parts), text("\N{BLACK STAR} the best"))
 
 
 def shade(z: float) -> str:
@@ -59,7 +59,7 @@ def _field(field: Field | None) -> Markup:
     if field is None:
         return tag("td", {"class": "never"}, tag("span", {}, text(_NEVER_MADE)))
     star = (
-        tag("span", {"class": "star", "title": "the best of its row"}, text("\N{BLACK STAR}")) if field.best else EMPTY
+        tag("span", {"class": "star", "title": "the best"}, text("\N{BLACK STAR}")) if field.best else EMPTY
     )
     z = f"z {field.z:+.1f}" if math.isfinite(field.z) else ""
     words = tag("div", {"class": "line"}, tag("b", {}, text(field.value)), tag("small", {}, text(z)))
@@ -75,7 +75,7 @@ def _image(field: Field) -> Markup:
     name = "small" if made.small else None
     size = {"width": made.width, "height": made.height}
     words = field.caption or field.value or "picture"
-    return tag("img", {"class": name, "src": made.address, "alt": words, "loading": "lazy", **size})
+    return tag("img", {"class": name, "src": made.address, "alt": words, "decoding": "async", **size})
 
 
 def _foot(foot: Foot) -> Markup:

@@ -37,6 +37,8 @@ from .sections import (
 )
 
 DASH = "\N{EN DASH}"
+_MANY = 10
+"""Tables of more columns get the whole width of the window."""
 
 
 def write_report(path: str | Path, report: Report) -> Path:
@@ -163,7 +165,7 @@ def _forest(section: Forest) -> Markup:
 def _matrix(section: Matrix) -> Markup:
     drawn = tag("div", {"class": "scroll tall"}, matrix.draw(section))
     name = "wide" if len(section.columns) > 4 else None
-    return tag("section", {"class": name}, _title(section.title), matrix.legend(), drawn, _remark(section.note))
+    return tag("section", {"class": name}, _title(section.title), matrix.legend(section), drawn, _remark(section.note))
 
 
 def _table(section: Table) -> Markup:
@@ -187,10 +189,11 @@ def _table(section: Table) -> Markup:
     ]
     whole = tag("table", {}, tag("thead", {}, tag("tr", {}, join(heads))), tag("tbody", {}, join(rows, "\n")))
     shown = join([tag("div", {"class": "scroll"}, whole), _remark(section.note)])
+    name = "wide" if len(columns) > _MANY else None
     if section.folded:
         summary = tag("summary", {}, text(f"{section.title or 'Table'} ({len(section.rows):,} rows)"))
-        return tag("section", {}, tag("details", {}, summary, shown))
-    return tag("section", {}, _title(section.title), shown)
+        return tag("section", {"class": name}, tag("details", {}, summary, shown))
+    return tag("section", {"class": name}, _title(section.title), shown)
 
 
 def _is_numeric(section: Table, column: int) -> bool:

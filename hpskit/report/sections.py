@@ -164,6 +164,8 @@ class Forest:
 
     spans: Sequence[Span]
     x_label: str
+    name: str = "setting"
+    """Head of the labels."""
     title: str = ""
     note: str = ""
 
@@ -211,6 +213,8 @@ class Matrix:
     fields: Sequence[Sequence[Field | None]]
     feet: Sequence[Foot] = ()
     feet_title: str = ""
+    key: str = "z within the row"
+    """What the colours stand for."""
     title: str = ""
     note: str = ""
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from .analysis import analyse
+from .export import from_json, to_json, write_csv, write_json
+from .grid import grid_picture
+from .page import study_report
 from .records import (
     CLEAR,
     LEANING,
@@ -19,6 +22,7 @@ from .records import (
     Verdict,
     cell_index,
 )
+from .table import table_text
 
 __all__ = [
     "CLEAR",
@@ -36,4 +40,11 @@ __all__ = [
     "Verdict",
     "analyse",
     "cell_index",
+    "from_json",
+    "grid_picture",
+    "study_report",
+    "table_text",
+    "to_json",
+    "write_csv",
+    "write_json",
 ]

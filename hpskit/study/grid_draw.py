@@ -35,6 +35,8 @@ HIGH: Final[Colour] = (66, 153, 255)
 MARK: Final[Colour] = (255, 255, 255)
 FULL: Final = 2.0
 """Standard deviations at which a colour is at its strongest."""
+_STEEP: Final = 0.75
+"""Below 1: small differences are told apart sooner."""
 _TONES: Final[dict[Tone, Colour]] = {"reference": SOFT, "better": HIGH, "worse": LOW, "leaning": INK, "none": SOFT}
 
 
@@ -42,7 +44,7 @@ def tint(z: float) -> Colour:
     """Return the colour of a z: orange below 0, grey at 0 and where it is not known, blue above."""
     if not math.isfinite(z):
         return MIDDLE
-    return mix(MIDDLE, HIGH if z > 0 else LOW, min(abs(z) / FULL, 1.0))
+    return mix(MIDDLE, HIGH if z > 0 else LOW, min(abs(z) / FULL, 1.0) ** _STEEP)
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
@@ -64,16 +66,16 @@ def draw(sheet: Sheet, plan: Layout, pictures: Pictures | None) -> Image.Image:
             _field(made, plan, place, plan.field(at, column), pictures)
     if sheet.feet:
         _feet(made, plan, sheet)
-    _legend(made, plan)
+    _legend(made, plan, sheet.key)
     return made
 
 
 def _words(made: Image.Image, plan: Layout) -> None:
     y = plan.margin
     y = _block(made, plan.fonts.title, plan.title, (plan.margin, y), INK)
-    _block(made, plan.fonts.body, plan.intro, (plan.margin, y), SOFT)
-    top = plan.remark_top + round(plan.fonts.small.line * 1.5)
-    _block(made, plan.fonts.small, plan.remarks, (plan.margin, top), SOFT)
+    _block(made, plan.fonts.intro, plan.intro, (plan.margin, y), SOFT)
+    top = plan.remark_top + round(plan.fonts.remark.line * 1.5)
+    _block(made, plan.fonts.remark, plan.remarks, (plan.margin, top), SOFT)
 
 
 def _block(made: Image.Image, face: Lettering, lines: tuple[str, ...], at: tuple[int, int], colour: Colour) -> int:
@@ -234,17 +236,17 @@ def _foot(made: Image.Image, plan: Layout, foot: Foot, detail: tuple[str, ...], 
     _block(made, fonts.small, (fonts.small.cut(foot.verdict, width),), (x, y), _TONES[foot.tone])
 
 
-def _legend(made: Image.Image, plan: Layout) -> None:
+def _legend(made: Image.Image, plan: Layout, key: str) -> None:
     """Draw what the colours mean."""
     from PIL import ImageDraw
 
-    face, pen = plan.fonts.small, ImageDraw.Draw(made)
+    face, pen = plan.fonts.remark, ImageDraw.Draw(made)
     x, y = plan.margin, plan.remark_top
-    words = "z within the row  -2"
+    words = f"{key}  -2"
     face.draw(made, (x, y), words, SOFT)
     x += round(face.width(words) + face.size * 0.5)
     wide, high = face.size * 8, round(face.size * 0.7)
     top = y + round((face.line - high) / 2)
     for step in range(wide):
         pen.line([(x + step, top), (x + step, top + high)], tint((2 * step / (wide - 1) - 1) * FULL))
-    face.draw(made, (x + wide + face.size * 0.5, y), "+2     the best of a row has a star", SOFT)
+    face.draw(made, (x + wide + face.size * 0.5, y), "+2     a star marks the best", SOFT)

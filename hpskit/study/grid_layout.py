@@ -30,9 +30,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Fonts:
-    """Faces of one grid."""
+    """Faces of one grid; those of the title, the words below it and the footer grow with the whole picture."""
 
     title: Lettering
+    intro: Lettering
+    remark: Lettering
     head: Lettering
     body: Lettering
     small: Lettering
@@ -138,19 +140,19 @@ def fitted(sheet: Sheet, words: Words, shape: Shape, side: int, longest: int) ->
 
 def layout(sheet: Sheet, words: Words, shape: Shape, side: int) -> Layout:
     """Return the layout for pictures of a given longest side."""
-    fonts = _fonts(side)
+    fonts = _fonts(side, 0)
     box = max(round(side * shape.width), 1), max(round(side * shape.height), 1)
     frame, gap, margin = max(round(side / 64), 2), max(round(side / 20), 5), max(round(side / 9), 14)
     head_width = _head_width(sheet.rows, fonts, side)
     left = margin + head_width + (gap if head_width else 0)
     across = box[0] + 2 * frame + gap
     width = max(left + across * len(sheet.columns) - gap + margin, 30 * fonts.head.size)
-    room = width - 2 * margin
+    room, fonts = width - 2 * margin, _fonts(side, width)
     title = tuple(fonts.title.wrap(words.title, room, 2))
-    intro = tuple(line for part in words.intro for line in fonts.body.wrap(part, room, 3))
-    remarks = tuple(line for part in words.remarks for line in fonts.small.wrap(part, room, 2))
+    intro = tuple(line for part in words.intro for line in fonts.intro.wrap(part, room, 3))
+    remarks = tuple(line for part in words.remarks for line in fonts.remark.wrap(part, room, 2))
     heads = tuple(_lines(head, fonts, box[0] + 2 * frame, 4, 1) for head in sheet.columns)
-    head_top = margin + len(title) * fonts.title.line + len(intro) * fonts.body.line + gap
+    head_top = margin + len(title) * fonts.title.line + len(intro) * fonts.intro.line + gap
     grid_top = head_top + max((_height(lines, fonts) for lines in heads), default=0) + gap // 2
     strip = round(fonts.body.line * 1.25)
     down = box[1] + 2 * frame + strip + gap
@@ -159,8 +161,8 @@ def layout(sheet: Sheet, words: Words, shape: Shape, side: int) -> Layout:
     foot_top = grid_top + down * len(sheet.rows) - gap + round(gap * 0.8)
     feet_title = tuple(fonts.small.wrap(sheet.feet_title, head_width, 4)) if sheet.feet else ()
     details = tuple(tuple(fonts.small.wrap(foot.detail, box[0] + 2 * frame, 2)) for foot in sheet.feet)
-    remark_top = foot_top + _feet_height(details, feet_title, fonts) + (gap if sheet.feet else 0)
-    height = remark_top + (len(remarks) + 1) * fonts.small.line + round(fonts.small.line * 0.6) + margin
+    remark_top = foot_top + _feet_height(details, feet_title, fonts) + gap
+    height = remark_top + (len(remarks) + 1) * fonts.remark.line + round(fonts.remark.line * 0.6) + margin
     return Layout(
         side=side, box=box, frame=frame, gap=gap, margin=margin, strip=strip, head_width=head_width, heads=heads,
         row_heads=row_heads, title=title, intro=intro, remarks=remarks, feet_title=feet_title, foot_details=details,
@@ -169,11 +171,16 @@ def layout(sheet: Sheet, words: Words, shape: Shape, side: int) -> Layout:
     )  # fmt: skip
 
 
-def _fonts(side: int) -> Fonts:
+def _fonts(side: int, width: int) -> Fonts:
     def between(share: float, low: float, high: float) -> Lettering:
         return Lettering(min(max(side * share, low), high))
 
-    return Fonts(between(0.11, 16, 40), between(0.07, 11, 30), between(0.065, 10, 28), between(0.055, 10, 24))
+    def wide(face: Lettering, share: float, high: float) -> Lettering:
+        return Lettering(max(face.size, min(width * share, high)))
+
+    title, head = between(0.11, 16, 40), between(0.07, 11, 30)
+    body, small = between(0.065, 10, 28), between(0.055, 10, 24)
+    return Fonts(wide(title, 0.018, 60), wide(body, 0.0105, 36), wide(small, 0.0085, 30), head, body, small)
 
 
 def _head_width(rows: Iterable[Head], fonts: Fonts, side: int) -> int:

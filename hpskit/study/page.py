@@ -139,10 +139,11 @@ def _friedman(analysis: Analysis) -> str:
 
 
 def _comparisons(study: Study, analysis: Analysis) -> Iterator[Table]:
-    found = [*analysis.comparisons, *(one for group in analysis.by_axis.values() for one in group)]
+    found = [("", one) for one in analysis.comparisons]
+    found += [(f"{shorten(axis, 60)} ", one) for axis, group in analysis.by_axis.items() for one in group]
     if not found:
         return
-    parts = [name for name in study.part_names if any(name in one.parts for one in found)]
+    parts = [name for name in study.part_names if any(name in one.parts for _, one in found)]
     level = f"{100 * analysis.confidence:g} %"
     columns: list[Column | str] = [
         *("setting or value", "against"),
@@ -154,14 +155,15 @@ def _comparisons(study: Study, analysis: Analysis) -> Iterator[Table]:
         *(Column(f"difference, {plain(study.part_names[name])}", 2) for name in parts),
     ]
     note = "sd: of the differences between the units of the analysis. pairs needed: to show the measured difference."
-    yield Table(columns, [_compared(one, parts) for one in found], "All comparisons", note)
+    yield Table(columns, [_compared(one, axis, parts) for axis, one in found], "All comparisons", note)
 
 
-def _compared(one: Comparison, parts: Sequence[str]) -> list[Shown]:
+def _compared(one: Comparison, axis: str, parts: Sequence[str]) -> list[Shown]:
     wins = one.wins_interval
     share = f"{100 * wins.low:.0f} to {100 * wins.high:.0f}" if math.isfinite(wins.low + wins.high) else None
     return [
-        *(shorten(one.label, 160), shorten(one.against, 160), one.difference, between(one.interval)),
+        *(f"{axis}{shorten(one.label, 160)}", f"{axis}{shorten(one.against, 160)}"),
+        *(one.difference, between(one.interval)),
         *(between(one.adjusted), one.p, one.p_adjusted, one.verdict, 100 * one.wins, share),
         *(one.prompts, one.pairs, one.sd, one.detectable, one.pairs_needed),
         *(one.parts.get(name) for name in parts),

@@ -29,10 +29,11 @@ def axis_forests(analysis: Analysis) -> Iterator[rp.Forest]:
     """Yield the differences of the values of every axis, all others averaged."""
     for axis, found in analysis.by_axis.items():
         if found:
-            yield _forest(found, analysis, f"{shorten(axis, 60)} alone, against {shorten(found[0].against, 60)}")
+            name = shorten(axis, 60)
+            yield _forest(found, analysis, f"{name} alone, against {shorten(found[0].against, 60)}", name)
 
 
-def _forest(comparisons: Sequence[Comparison], analysis: Analysis, title: str) -> rp.Forest:
+def _forest(comparisons: Sequence[Comparison], analysis: Analysis, title: str, name: str = "setting") -> rp.Forest:
     ranked = sorted(comparisons, key=lambda one: -one.difference if math.isfinite(one.difference) else math.inf)
     shown = _ends(ranked, MOST_SPANS)
     level = f"{100 * analysis.confidence:g} %"
@@ -42,7 +43,7 @@ def _forest(comparisons: Sequence[Comparison], analysis: Analysis, title: str) -
     )
     if len(shown) < len(ranked):
         note += f" Shown: the highest and the lowest, {len(shown)} of {len(ranked):,}; the table has all."
-    return rp.Forest([_span(one) for one in shown], "difference in points", title, note)
+    return rp.Forest([_span(one) for one in shown], "difference in points", name, title, note)
 
 
 def _ends(ranked: Sequence[Comparison], most: int) -> list[Comparison]:
@@ -72,6 +73,7 @@ def matrix(study: Study, analysis: Analysis, pictures: Pictures | None) -> Itera
         fields=[[_field(study, place, pictures) for place in row] for row in found.places],
         feet=found.feet,
         feet_title=found.feet_title,
+        key=found.key,
         title="Pictures",
         note=" ".join(filter(None, [prompt, found.block, found.compare, found.note])),
     )

@@ -55,6 +55,8 @@ class Sheet:
     """The seed, where all pictures are of one block."""
     compare: str = SCORES_COMPARE
     """Which of the scores compare."""
+    key: str = "z within the row"
+    """What the colours stand for."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,10 @@ def _by_settings(study: Study, analysis: Analysis | None, figures: _Figures, col
         feet=feet if any(foot.main for foot in feet) else (),
         feet_title=_feet_title(study, analysis),
         **_about(study, blocks, crossed=False),
-        note=_note((len(settings), len(study.settings), "settings"), (len(chosen), len(blocks), "rows")),
+        note=_note(
+            (len(settings), len(study.settings), "settings (the best, the reference, the worst)"),
+            (len(chosen), len(blocks), "rows"),
+        ),
     )
 
 
@@ -307,6 +312,7 @@ def _about(study: Study, blocks: Sequence[Block], crossed: bool) -> dict[str, st
         "prompt": study.prompts[blocks[0][0]] if len(prompts) == 1 else "",
         "block": seed_words(study.seeds[blocks[0][1]]) if single else "",
         "compare": compare,
+        "key": "z" if single else "z within a prompt and seed" if crossed else "z within the row",
     }
 
 
