@@ -14,7 +14,7 @@ from .. import weights
 from ..cards import Card, CardFile
 from ..errors import BenchmarkError, DownloadError
 from ..paths import weights_dir
-from .styles import DRAWBENCH, DRAWBENCH_PROMPTS, PROMPTS_EACH, STYLES, Layout, load_json, texts
+from .styles import DRAWBENCH, PROMPTS_EACH, STYLES, Layout, load_json, texts
 
 REPOSITORY: Final = "datasets/zhwang/HPDv2"
 REVISION: Final = "260dbde75ab1c68e86d32a8e7739f1b49b100578"
@@ -26,10 +26,10 @@ def prompts_dir() -> Path:
     return weights_dir() / "benchmark-prompts"
 
 
-def files(layout: Layout) -> dict[str, int]:
-    """Return the names of a layout's lists with the number of prompts that each must have."""
+def files(layout: Layout) -> dict[str, int | None]:
+    """Return the names of a layout's lists with the number of prompts that each must have, where that is published."""
     if layout == DRAWBENCH:
-        return {f"{DRAWBENCH}.json": DRAWBENCH_PROMPTS}
+        return {f"{DRAWBENCH}.json": None}
     return {f"{style}.json": PROMPTS_EACH for style in STYLES}
 
 
@@ -51,12 +51,12 @@ def download_prompts(
     return list(found.values())
 
 
-def _check(path: Path, wanted: int) -> None:
+def _check(path: Path, wanted: int | None) -> None:
     try:
         count = len(texts(load_json(path), str(path)))
     except BenchmarkError as error:
         raise DownloadError(f"{error} It is not the benchmark's list; delete it and get it again.") from error
-    if count != wanted:
+    if wanted is not None and count != wanted:
         raise DownloadError(f"{path} has {count} prompts instead of {wanted}; delete it and get it again.")
 
 

@@ -20,6 +20,7 @@ from .styles import PromptSet
 GROUP: Final = 80
 PARTIAL: Final = "partial, not comparable with published figures"
 OWN: Final = "own prompts, not comparable with published figures"
+OTHER: Final = "other scorer or preprocessing, not comparable with published figures"
 BENCHMARK: Final = "HPS v2 benchmark"
 DRAWBENCH_LABEL: Final = "DrawBench"
 
@@ -45,7 +46,7 @@ class ModelFigure:
 
     model: str
     label: str
-    """What these figures may be called: BENCHMARK, DRAWBENCH_LABEL, PARTIAL or OWN."""
+    """What these figures may be called: BENCHMARK, DRAWBENCH_LABEL, PARTIAL, OWN or OTHER."""
     styles: tuple[StyleFigure, ...]
     average: float | None
     """Mean over all images; None when a style was left out on purpose, so that there is no average."""
@@ -60,7 +61,7 @@ class ModelFigure:
     @property
     def comparable(self) -> bool:
         """Tell whether the figures may stand beside published ones."""
-        return self.label not in (PARTIAL, OWN)
+        return self.label in (BENCHMARK, DRAWBENCH_LABEL)
 
 
 def group_means(scores: Sequence[float], size: int = GROUP) -> list[float]:
@@ -86,8 +87,13 @@ def style_figure(style: str, scores: Sequence[float], seed: int = 0) -> StyleFig
     )
 
 
-def model_figure(model: str, prompts: PromptSet, scores: Mapping[str, Sequence[float]], seed: int = 0) -> ModelFigure:
-    """Return the figures of one model from its scores by style, NaN where there is no image."""
+def model_figure(
+    model: str, prompts: PromptSet, scores: Mapping[str, Sequence[float]], seed: int = 0, *, as_published: bool = True
+) -> ModelFigure:
+    """Return the figures of one model from its scores by style, NaN where there is no image.
+
+    `as_published` tells whether scorer and preprocessing are those of the benchmark.
+    """
     styles = tuple(style_figure(style, scores[style], seed) for style in prompts.prompts)
     present = [[score for score in scores[style] if not math.isnan(score)] for style in prompts.prompts]
     everything = [score for values in present for score in values]
@@ -95,13 +101,15 @@ def model_figure(model: str, prompts: PromptSet, scores: Mapping[str, Sequence[f
     filled = [values for values in present if values]
     interval = interval_of_strata(filled if average is not None else [], seed)
     complete = all(style.images == style.expected for style in styles)
-    return ModelFigure(model, label(prompts, complete), styles, average, interval)
+    return ModelFigure(model, label(prompts, complete, as_published), styles, average, interval)
 
 
-def label(prompts: PromptSet, complete: bool) -> str:
+def label(prompts: PromptSet, complete: bool, as_published: bool = True) -> str:
     """Return what figures over these prompts may be called."""
     if not complete:
         return PARTIAL
     if not prompts.official:
         return OWN
+    if not as_published:
+        return OTHER
     return BENCHMARK if prompts.layout == "hpsv2" else DRAWBENCH_LABEL

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ..types import ScorerInfo
+
 CAVEAT: Final = (
     "Published figures were computed by the authors in half precision on a GPU, most likely with a torchvision older "
     "than 0.17, which resized tensors without antialiasing (--mode legacy). Users of a newer one report 28.71 instead "
@@ -141,6 +143,11 @@ SCORERS: Final[Mapping[str, str]] = {
     "aesthetic-v2": "Aesthetic Score Predictor",
 }
 """Names in AGREEMENT by scorer id."""
+
+
+def is_benchmark_scorer(scorer: ScorerInfo) -> bool:
+    """Tell whether a scorer is one of HPS v2's with a preprocessing that pads, as the benchmark's figures ask for."""
+    return scorer.id in BY_SCORER and scorer.preprocess in ("reference", "legacy")
 
 
 def row_for(folder: str, scorer: str) -> Row | None:

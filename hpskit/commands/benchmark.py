@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..benchmark import data, folders, protocol, styles
+from ..benchmark import data, folders, protocol, published, styles
 from ..benchmark.folders import ModelFolder
 from ..benchmark.styles import Layout, PromptSet
 from ..errors import BenchmarkError
@@ -56,7 +56,7 @@ def _get_prompts(args: argparse.Namespace) -> None:
     console.note(f"{', '.join(path.name for path in got)} are in {folder}.")
     console.note(
         f"They come from {data.REPOSITORY} at commit {data.REVISION[:12]}. No checksum of them is published: "
-        "what was checked is that each is a list of the right number of texts."
+        "what was checked is that each is a list of texts, and of 800 for each style."
     )
 
 
@@ -167,8 +167,10 @@ def _unreadable(prompts: PromptSet, models: Sequence[ModelFolder], found: Found,
 def _result(prompts: PromptSet, models: Sequence[ModelFolder], found: Found, scorer: str, reference: int) -> Result:
     """Return everything one scorer says: scores and figures of each model."""
     scores = {model.name: _scores(prompts, model, found, scorer) for model in models}
-    figures = tuple(protocol.model_figure(name, prompts, by_style) for name, by_style in scores.items())
-    return Result(found.infos[scorer], prompts, tuple(models), scores, figures, reference)
+    info = found.infos[scorer]
+    fit = published.is_benchmark_scorer(info)
+    figures = tuple(protocol.model_figure(name, prompts, own, as_published=fit) for name, own in scores.items())
+    return Result(info, prompts, tuple(models), scores, figures, reference)
 
 
 def _scores(prompts: PromptSet, model: ModelFolder, found: Found, scorer: str) -> Mapping[str, Sequence[float]]:

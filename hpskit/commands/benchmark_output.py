@@ -88,6 +88,7 @@ def _print(result: Result, all_published: bool) -> None:
         _print_known(result, figure)
         console.out()
     if result.analysis is not None:
+        console.out("\n".join([*_overview(result), ""]))
         console.out(table_text(result.study, result.analysis))
         console.out()
     if all_published:
@@ -114,6 +115,27 @@ def between(interval: Interval, digits: int = 2) -> str:
     if math.isnan(interval.low):
         return "-"
     return f"{interval.low:.{digits}f} .. {interval.high:.{digits}f}"
+
+
+def _overview(result: Result) -> list[str]:
+    """Return one row a model, the best average first, in the form of the published tables."""
+    names = list(result.prompts.prompts)
+    last = [AVERAGE] if result.prompts.whole and len(names) > 1 else []
+    order = sorted(result.figures, key=lambda figure: -_shown_by(figure))
+    rows = []
+    for figure in order:
+        values = [style.mean for style in figure.styles] + [_shown_by(figure) for _ in last]
+        cells = ["-" if math.isnan(value) else f"{value:.2f}" for value in values]
+        rows.append([*cells, figure.model if figure.comparable else f"{figure.model} ({figure.label})"])
+    return console.table([*names, *last, "model"], rows)
+
+
+def _shown_by(figure: ModelFigure) -> float:
+    """Return what models are listed by: the average, or the mean over all images of the styles that were asked for."""
+    if figure.average is not None:
+        return figure.average
+    total = sum(style.mean * style.images for style in figure.styles if style.images)
+    return total / figure.images if figure.images else -math.inf
 
 
 def _print_known(result: Result, figure: ModelFigure) -> None:

@@ -29,7 +29,8 @@ def page(results: Sequence[Result]) -> Report:
 
 
 def _part(result: Result) -> list[Section]:
-    sections: list[Section] = [Headline(_headline(result)), _styles(result)]
+    figures = _headline(result)
+    sections: list[Section] = [*([Headline(figures)] if figures else []), _styles(result)]
     if result.analysis is not None:
         analysis = result.analysis
         sections += [Text(analysis.headline, "What separates the models"), _comparisons(result)]

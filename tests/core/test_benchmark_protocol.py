@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from hpskit.benchmark import published, ranking, styles
 from hpskit.benchmark.intervals import interval_of_strata
-from hpskit.benchmark.protocol import BENCHMARK, DRAWBENCH_LABEL, OWN, PARTIAL, group_means, model_figure, style_figure
+from hpskit.benchmark.protocol import (
+    BENCHMARK,
+    DRAWBENCH_LABEL,
+    OTHER,
+    OWN,
+    PARTIAL,
+    group_means,
+    model_figure,
+    style_figure,
+)
 from hpskit.benchmark.styles import STYLES, PromptSet
 from hpskit.types import ScorerInfo
 
@@ -82,6 +91,8 @@ def test_what_figures_may_be_called() -> None:
     assert (own.label, own.comparable) == (OWN, False)
     one = model_figure("m", prompt_set(names=("photo",)), whole)
     assert (one.label, one.average, len(one.styles)) == (BENCHMARK, None, 1)
+    other = model_figure("m", prompt_set(), whole, as_published=False)
+    assert (other.label, other.comparable) == (OTHER, False)
     draw = prompt_set(200, ("drawbench",), "drawbench")
     assert model_figure("m", draw, {"drawbench": gauss(4, 200)}).label == DRAWBENCH_LABEL
 
@@ -152,6 +163,21 @@ def test_published_tables_are_what_they_were(rows: tuple[published.Row, ...]) ->
     for row in rows:  # a slip of the pen would show: 800 images a style, so the average is that of the styles
         assert row.average == pytest.approx(statistics.fmean(row.styles.values()), abs=0.0101), row.model
         assert tuple(row.styles) == STYLES
+
+
+@pytest.mark.parametrize(
+    ("scorer", "mode", "fits"),
+    [
+        ("hps-v2.1", "reference", True),
+        ("hps-v2.0", "legacy", True),
+        ("hps-v2.1", "crop", False),
+        ("pickscore-v1", "crop", False),
+        ("hps-tiny-shapes", "reference", False),
+    ],
+)
+def test_the_benchmark_has_its_own_scorers(scorer: str, mode: str, fits: bool) -> None:
+    info = ScorerInfo(scorer, "name", "hps", "2.1", mode, "float32")
+    assert published.is_benchmark_scorer(info) is fits
 
 
 def test_published_rows_are_found_by_folder() -> None:

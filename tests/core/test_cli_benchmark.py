@@ -104,6 +104,24 @@ def test_tables(world: World, official: None, capsys: pytest.CaptureFixture[str]
     assert out.isascii()
 
 
+def test_the_overview_has_the_best_model_first(
+    world: World, official: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.scorer.table[:] = world.scorer.table.flip(0)  # now the second folder is the good one
+    assert world.run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = next(k for k, line in enumerate(lines) if line.split() == [*worlds.STYLES, "Average", "model"])
+    assert [line.split()[-1] for line in lines[at + 1 : at + 3]] == ["weak", "good"]
+
+
+def test_another_scorer_makes_no_benchmark(world: World, official: None, capsys: pytest.CaptureFixture[str]) -> None:
+    world.scorers["other"] = worlds.TableScorer([*world.good, *world.weak], "other", "Other")
+    results = world.document(capsys, "-s", "hps-v2.1", "-s", "other", images="images/good")["results"]
+    labels = [result["models"][0]["label"] for result in results]
+    assert labels == ["HPS v2 benchmark", "other scorer or preprocessing, not comparable with published figures"]
+    assert [bool(result["published"]) for result in results] == [True, False]
+
+
 def test_own_prompts_are_never_called_the_benchmark(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     document = world.document(capsys)
     labels = {model["label"] for model in document["results"][0]["models"]}
