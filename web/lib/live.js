@@ -12,10 +12,11 @@ import { aboutRun, ask, runBegins, runsElsewhere, runsIn } from "./runs.js";
  * @typedef {{event: string | null, data: any, hps: any, over?: boolean, why?: string}} State
  */
 
-const EVENTS = ["hps.candidate", "hps.optimize", "hps.steer"];
+const EVENTS = ["hps.candidate", "hps.optimize", "hps.steer", "hps.compare"];
 /** Nodes that are remembered, and points of one node. */
 const MOST_NODES = 200;
 const MOST_POINTS = 20000;
+const MOST_CELLS = 50000;
 
 /** @type {Map<string, State>} by workflow and execution id */
 const states = new Map();
@@ -63,15 +64,27 @@ export function receive(event, detail) {
 export function joined(event, before, detail) {
   const now = event === "hps.steer" ? { points: [detail], ...detail } : detail;
   const same = before && (event === "hps.steer" ? goesOn(before, now) : before.run === now.run);
-  if (!same) return { ...now, candidates: list(now.candidates), points: list(now.points) };
+  const first = { candidates: list(now.candidates), points: list(now.points), cells: list(now.cells) };
+  if (!same) return { ...now, ...first };
   return {
     ...before,
     ...now,
     image: now.image ?? before.image ?? null,
     candidates: byIndex(list(before.candidates), list(now.candidates)),
     points: appended(list(before.points), list(now.points)),
+    cells: byPlace(list(before.cells), list(now.cells)),
   };
 }
+
+/** Cells of a grid; one that comes again takes the place of the old one. @param {any[]} before @param {any[]} now */
+function byPlace(before, now) {
+  const again = new Map(now.map((cell) => [placeOf(cell), cell]));
+  const kept = before.filter((cell) => !again.has(placeOf(cell)));
+  return [...kept, ...again.values()].slice(-MOST_CELLS);
+}
+
+/** @param {any} cell */
+const placeOf = (cell) => `${cell?.s},${cell?.p},${cell?.k}`;
 
 /**
  * A guided sampling goes on while its steps count up; runs after each other have no other mark.

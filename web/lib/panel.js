@@ -3,36 +3,24 @@
 import { createChart } from "./chart.js";
 import { foundCurve, noiseCurve, searchCurve, steerCurve } from "./curve.js";
 import { announcer, el } from "./dom.js";
-import { app, chainMethod, changed, setWidget, t } from "./host.js";
 import { createGallery } from "./gallery.js";
-import { list, noiseView, number, parsePick, pickText, pickedElsewhere, resultView, searchView } from "./ranking.js";
+import { shareGestures } from "./gestures.js";
+import { chainMethod, t } from "./host.js";
+import { KINDS, pickWidget } from "./panel_kinds.js";
+import { list, noiseView, number, resultView, searchView } from "./ranking.js";
 import { runsElsewhere } from "./runs.js";
+import { createStudy } from "./study_panel.js";
+import { createReport, reportWords } from "./study_report.js";
+import { progressWords } from "./study_words.js";
 
-/** @typedef {{gallery?: boolean, chart?: boolean, pick?: boolean, hint: () => string}} Kind */
+/** @typedef {import("./panel_kinds.js").Kind} Kind */
 
 /** Heights in pixels: of the bare line of words, and of what the parts need. */
-const HEIGHT = { bare: 34, chart: 130, words: 24, gallery: 256, pick: 24, warnings: 36 };
-/** Least width of a fresh node, so that everything can be read. */
-const WIDTH = 340;
+const HEIGHT = { bare: 34, chart: 130, words: 24, gallery: 256, pick: 24, warnings: 36, study: 470, report: 170 };
+/** Least widths of a fresh node, so that everything can be read. */
+const WIDTH = { usual: 340, study: 640 };
 /** What the classic canvas keeps free around a widget of the page. */
 const MARGIN = 20;
-
-const afterRun = () => t("panel.hintRank", "Ranked images appear here after a run.");
-const byHand = () => t("panel.hintSelect", "After a run, choose images here by hand.");
-const whileSearching = () => t("panel.hintSearch", "Candidates appear here during a run.");
-const whileGuiding = () => t("panel.hintSteer", "Scores before and after each nudge appear here.");
-const whileOptimising = () => t("panel.hintNoise", "The curve and the best image appear here during a run.");
-
-/** @type {Record<string, Kind>} */
-export const KINDS = {
-  HPS_Score: { gallery: true, hint: afterRun },
-  HPS_Select: { gallery: true, pick: true, hint: byHand },
-  HPS_BestOfN: { gallery: true, chart: true, hint: whileSearching },
-  HPS_BestOfNSimple: { gallery: true, chart: true, hint: whileSearching },
-  HPS_OptimizeNoise: { gallery: true, chart: true, hint: whileOptimising },
-  HPS_OptimizeNoiseSimple: { gallery: true, chart: true, hint: whileOptimising },
-  HPS_RewardGuidance: { chart: true, hint: whileGuiding },
-};
 
 /** @type {WeakMap<any, Panel>} */
 const panels = new WeakMap();
@@ -60,9 +48,13 @@ class Panel {
     this.live = false;
     this.scorer = "";
     this.warned = false;
+    /** @type {number | undefined} height that the node was made to hold */
+    this.fitted = undefined;
     this.said = announcer();
     this.gallery = kind.gallery ? createGallery(kind.pick ? pickWidget(node) : null) : null;
     this.chart = kind.chart ? createChart() : null;
+    this.study = kind.study ? createStudy() : null;
+    this.report = kind.report ? createReport() : null;
     this.build();
     this.attach();
   }
@@ -71,7 +63,7 @@ class Panel {
     this.status = el("div", { class: "hps-status", text: this.kind.hint() });
     this.pager = el("div", { class: "hps-pager", hidden: true });
     const head = el("div", { class: "hps-head" }, this.status, this.pager);
-    const parts = [this.chart?.element, this.gallery?.element];
+    const parts = [this.chart, this.gallery, this.study, this.report].map((part) => part?.element);
     for (const part of parts) if (part) part.hidden = true;
     this.element = el("div", { class: "hps-root hps-node" }, head, ...parts, this.said.element);
     shareGestures(this.element);
@@ -83,11 +75,11 @@ class Panel {
     const options = { serialize: false, hideOnZoom: false, getValue: () => "", setValue: () => {}, getMinHeight };
     const widget = node.addDOMWidget("hps_panel", "hps_panel", element, options);
     widget.serialize = false;
-    if (this.gallery) {
+    if (this.gallery || this.study) {
       node.hideOutputImages = true; // newer hosts: no second copy of the pictures
       node.onDrawBackground = () => {}; // the classic canvas draws its copy there
     }
-    if (node.size?.[0] < WIDTH) node.setSize?.([WIDTH, node.size[1]]);
+    if (node.size?.[0] < this.width) node.setSize?.([this.width, node.size[1]]);
     // The host tells the node with that id, also when the run belongs to a workflow that is not open.
     chainMethod(node, "onExecuted", (output) => runsElsewhere() || this.showOutput(output));
     chainMethod(node, "onRemoved", () => this.destroy());
@@ -96,8 +88,14 @@ class Panel {
 
   // --- size ----------------------------------------------------------------------------------------------------------
 
+  get width() {
+    return this.study ? WIDTH.study : WIDTH.usual;
+  }
+
   height() {
-    return HEIGHT.bare + this.chartHeight() + (this.gallery && !this.gallery.element.hidden ? this.galleryHeight() : 0);
+    const study = this.study && !this.study.element.hidden ? HEIGHT.study : 0;
+    const report = this.report && !this.report.element.hidden ? HEIGHT.report : 0;
+    return HEIGHT.bare + this.chartHeight() + this.galleryHeight() + study + report;
   }
 
   chartHeight() {
@@ -106,6 +104,7 @@ class Panel {
   }
 
   galleryHeight() {
+    if (!this.gallery || this.gallery.element.hidden) return 0;
     return HEIGHT.gallery + (this.kind.pick ? HEIGHT.pick : 0) + (this.warned ? HEIGHT.warnings : 0);
   }
 
@@ -118,13 +117,15 @@ class Panel {
     this.element.style.setProperty("--hps-height", `${height}px`);
     const { node } = this;
     const least = grown ? node.computeSize?.()[1] : 0;
-    if (least > node.size[1]) node.setSize([Math.max(node.size[0], WIDTH), least]);
+    if (least > node.size[1]) node.setSize([Math.max(node.size[0], this.width), least]);
   }
 
-  /** @param {{chart?: boolean, gallery?: boolean}} parts */
-  reveal({ chart = false, gallery = false }) {
+  /** @param {{chart?: boolean, gallery?: boolean, study?: boolean, report?: boolean}} parts */
+  reveal({ chart = false, gallery = false, study = false, report = false }) {
     if (this.chart) this.chart.element.hidden = !chart;
     if (this.gallery) this.gallery.element.hidden = !gallery;
+    if (this.study) this.study.element.hidden = !study;
+    if (this.report) this.report.element.hidden = !report;
     this.fit();
   }
 
@@ -149,12 +150,14 @@ class Panel {
 
   showPage() {
     const data = this.results[this.page];
+    this.showPager();
+    if (data.kind === "study") return this.showStudy(data, false);
+    if (data.kind === "report") return this.showReport(data);
     const view = resultView(data);
     this.warned = view.warnings.length > 0;
     this.reveal({ chart: this.drawResult(data), gallery: view.cells.length > 0 });
     this.gallery?.show(view);
     this.say(view.status, view.prompts.length === 1 ? view.prompts[0] : "");
-    this.showPager();
     this.badge(view.scorer);
   }
 
@@ -198,6 +201,26 @@ class Panel {
     if (event === "hps.candidate") this.showSearch(data);
     else if (event === "hps.optimize") this.showNoise(data);
     else if (event === "hps.steer") this.showSteering(data);
+    else if (event === "hps.compare" && this.study) this.showStudy(data, true);
+  }
+
+  /** @param {any} data @param {boolean} live */
+  showStudy(data, live) {
+    if (!this.study) return;
+    if (live) this.begin(data.run);
+    this.reveal({ study: true });
+    const study = this.study.show(data, live);
+    const words = progressWords(study);
+    this.say(words, study.prompts.length === 1 ? study.prompts[0] : "");
+    if (live) this.said.say(words.join(", "));
+    else this.badge(study.scorer);
+  }
+
+  /** @param {any} data */
+  showReport(data) {
+    this.reveal({ report: true });
+    this.report?.show(data);
+    this.say(reportWords(data));
   }
 
   /** @param {any} data */
@@ -254,6 +277,7 @@ class Panel {
     if (!this.live) return;
     this.live = false;
     this.element.classList.replace("hps-running", "hps-done");
+    this.study?.stopped();
     this.status.textContent = [this.status.textContent, words].filter(Boolean).join(" \u00b7 ");
     this.said.say(words || (this.chart?.summary ?? ""), true);
   }
@@ -272,6 +296,7 @@ class Panel {
   spoken() {
     const data = this.results[this.page];
     if (data?.curve && this.chart) return this.chart.summary;
+    if (data?.headline) return String(data.headline);
     const best = list(data?.items)[0];
     if (!best) return this.status.textContent ?? "";
     const values = { n: list(data.scores).length, score: number(best.score) };
@@ -296,49 +321,7 @@ class Panel {
   destroy() {
     this.gallery?.destroy();
     this.chart?.destroy();
+    this.study?.destroy();
     this.said.stop();
   }
-}
-
-/** Where HPS Select keeps the choice by hand. @param {any} node */
-function pickWidget(node) {
-  const find = () => node.widgets?.find((/** @type {any} */ widget) => widget.name === "pick");
-  return {
-    get: (/** @type {string} */ token) => parsePick(find()?.value, token),
-    elsewhere: (/** @type {string} */ token) => pickedElsewhere(find()?.value, token),
-    set: (/** @type {number[]} */ picks, /** @type {string} */ token) => {
-      const widget = find();
-      if (!widget) return;
-      setWidget(node, widget, pickText(picks, token));
-      changed();
-    },
-  };
-}
-
-// --- the canvas below ------------------------------------------------------------------------------------------------
-
-/**
- * In the classic canvas a widget of the page swallows zooming and panning: hand them on, unless something inside
- * scrolls. Keys stay inside, or Delete would remove the node.
- * @param {HTMLElement} box
- */
-function shareGestures(box) {
-  const classic = () => !(/** @type {any} */ (window).LiteGraph?.vueNodesMode);
-  box.addEventListener("wheel", (event) => {
-    if (!classic()) return;
-    const part = /** @type {any} */ (event.target).closest?.("[data-hps-scroll]");
-    if (part && part.scrollHeight > part.clientHeight + 1 && !event.ctrlKey) event.stopPropagation();
-    else app.canvas?.processMouseWheel?.(event);
-  }, { passive: false });
-  /** @type {(name: string, method: string, when: (event: PointerEvent) => boolean) => void} */
-  const pass = (name, method, when) =>
-    box.addEventListener(name, (/** @type {any} */ event) => {
-      if (classic() && when(event)) app.canvas?.[method]?.(event);
-    });
-  pass("pointerdown", "processMouseDown", (event) => event.button === 1);
-  pass("pointermove", "processMouseMove", (event) => Boolean(event.buttons & 4));
-  pass("pointerup", "processMouseUp", (event) => event.button === 1);
-  box.addEventListener("keydown", (event) => {
-    if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
-  });
 }

@@ -8,14 +8,17 @@ import { setting, t } from "./host.js";
  *   index: number, seed: string | null, score: number | null, rank: number, margin: number | null, win: number | null,
  *   kept: boolean, best: boolean, leading: boolean, parts: Record<string, number>, label: string, entry: number | null,
  *   image: import("./host.js").FileRef | null, thumb: import("./host.js").FileRef | null,
- * }} Cell
+ *   name?: string, heading?: string, facts?: string[][],
+ * }} Cell name, heading and facts: what the large view says instead of its own words
  */
 
 /**
- * A ranking, best first.
+ * A ranking, best first; or, with `beside`, images in an order of their own, of which that one (by its index) is what the
+ * others are held against. `turn` gives the view of a neighbouring row, `place` is the row's.
  * @typedef {{
  *   run: string, token: string, live: boolean, cells: Cell[], total: number, prompts: string[], scorer: string,
  *   warnings: string[], kept: number[], picked: boolean, status: string[],
+ *   beside?: number, turn?: (by: number) => View | null, place?: number,
  * }} View
  */
 

@@ -34,13 +34,17 @@ class Viewer {
   }
 
   makeButtons() {
+    const row = this.view.beside !== undefined; // of a grid, whose order is its own
     return {
-      previous: button("\u2039", "previous", () => this.step(-1),
-        t("viewer.previous", "The next better image (left arrow)")),
-      next: button("\u203a", "next", () => this.step(1),
-        t("viewer.next", "The next lower image (right arrow)")),
-      both: button(t("viewer.both", "Side by side (c)"), "both", () => this.toggleBoth(),
-        t("viewer.bothTip", "The best and this one next to each other")),
+      previous: button("\u2039", "previous", () => this.step(-1), row
+        ? t("viewer.left", "The image to the left (left arrow); up and down arrows change the row")
+        : t("viewer.previous", "The next better image (left arrow)")),
+      next: button("\u203a", "next", () => this.step(1), row
+        ? t("viewer.right", "The image to the right (right arrow); up and down arrows change the row")
+        : t("viewer.next", "The next lower image (right arrow)")),
+      both: button(t("viewer.both", "Side by side (c)"), "both", () => this.toggleBoth(), row
+        ? t("viewer.bothReference", "The reference and this one next to each other")
+        : t("viewer.bothTip", "The best and this one next to each other")),
       copy: button(t("gallery.copySeed", "Copy seed"), "copy", () => this.copy()),
       close: button(t("viewer.close", "Close (Esc)"), "close", () => this.close()),
     };
@@ -74,10 +78,19 @@ class Viewer {
     return this.view.cells.find((cell) => cell.index === this.index) ?? this.view.cells[0];
   }
 
-  /** The best image, or the second when the best is the one that is shown. */
+  /** The best image or the one to hold others against; where that is shown already, the next one. */
   other() {
-    const [best, second] = this.view.cells;
-    return this.cell() === best ? second : best;
+    const { beside, cells } = this.view;
+    const first = cells.find((cell) => cell.index === beside) ?? cells[0];
+    const second = beside === undefined ? cells[1] : cells.find((cell) => cell.best && cell !== first) ??
+      cells.find((cell) => cell !== first);
+    return this.cell() === first ? second ?? first : first;
+  }
+
+  /** @returns {Cell[]} what stands side by side: better ones left, in a grid the one to hold others against */
+  pair() {
+    const pair = [this.other(), this.cell()];
+    return this.view.beside === undefined ? pair.sort((a, b) => a.rank - b.rank) : pair;
   }
 
   /** The ranking went on while the view is open. @param {View} view */
@@ -94,10 +107,10 @@ class Viewer {
     const cell = this.cell();
     const place = this.view.cells.indexOf(cell) + 1;
     this.both &&= this.view.cells.length > 1;
-    const pair = this.both ? [this.other(), cell].sort((a, b) => a.rank - b.rank) : [cell];
+    const pair = this.both ? this.pair() : [cell];
     keep(this.stage, pair.map((each) => figureKey(each, this.both)), () => pair.map((each) => figure(each, this.both)));
     this.stage.classList.toggle("hps-both", this.both);
-    this.stage.setAttribute("aria-label", pair.map((each) => cellName(each)).join("; "));
+    this.stage.setAttribute("aria-label", pair.map(nameOf).join("; "));
     this.place.textContent = t("viewer.place", "{place} of {n}", { place, n: this.view.cells.length });
     this.spoken.textContent = this.stage.getAttribute("aria-label") ?? "";
     this.buttons.previous.disabled = place <= 1;
@@ -113,6 +126,12 @@ class Viewer {
   /** @param {number} by */
   step(by) {
     this.go(this.view.cells.indexOf(this.cell()) + by);
+  }
+
+  /** Another row of a grid, the same column. @param {number} by */
+  turn(by) {
+    this.view = this.view.turn?.(by) ?? this.view;
+    this.render();
   }
 
   /** @param {number} place from 0 */
@@ -147,6 +166,8 @@ class Viewer {
       Escape: () => this.close(),
       ArrowLeft: () => this.step(-1),
       ArrowRight: () => this.step(1),
+      ArrowUp: () => this.turn(-1),
+      ArrowDown: () => this.turn(1),
       Home: () => this.go(0),
       End: () => this.go(this.view.cells.length - 1),
       c: () => this.toggleBoth(),
@@ -182,9 +203,15 @@ class Viewer {
 
 // --- parts -----------------------------------------------------------------------------------------------------------
 
+/** @param {Cell} cell */
+const nameOf = (cell) => cell.name ?? cellName(cell);
+
+/** @param {Cell} cell */
+const headingOf = (cell) => cell.heading ?? heading(cell);
+
 /** @param {Cell} cell @param {boolean} captioned */
 function figureKey(cell, captioned) {
-  return JSON.stringify([cell.image, captioned && heading(cell)]);
+  return JSON.stringify([cell.image, captioned && headingOf(cell)]);
 }
 
 /**
@@ -203,13 +230,13 @@ function keep(parent, keys, make) {
 /** @param {Cell} cell @param {boolean} captioned */
 function figure(cell, captioned) {
   const image = cell.image
-    ? el("img", { src: viewUrl(cell.image), alt: cellName(cell), draggable: false })
+    ? el("img", { src: viewUrl(cell.image), alt: nameOf(cell), draggable: false })
     : el("div", { class: "hps-menu-note", text: t("viewer.noPicture", "There is no picture of this one.") });
   image.addEventListener("error", () => {
     const text = t("viewer.gone", "The picture is gone: the host empties its temporary folder when it starts. Run again.");
     image.replaceWith(el("div", { class: "hps-menu-note", text }));
   });
-  const caption = captioned && el("figcaption", { text: heading(cell) });
+  const caption = captioned && el("figcaption", { text: headingOf(cell) });
   return el("figure", { class: cell.kept || cell.best ? "hps-figure hps-kept" : "hps-figure" }, image, caption);
 }
 
@@ -217,7 +244,7 @@ function figure(cell, captioned) {
 function facts(cell, view, beside) {
   const parts = Object.entries(cell.parts);
   const lead = [marginWords(cell), winWords(cell)].filter(Boolean).join("; ");
-  const entries = [
+  const entries = cell.facts ?? [
     [t("viewer.rank", "Rank"), [String(cell.rank), labelWords(cell)].filter(Boolean).join(", ")],
     [t("viewer.score", "Score"), `${number(cell.score)}${view.scorer ? ` (${view.scorer})` : ""}`],
     [t("viewer.margin", "Margin"), (beside && belowWords(cell, view.cells[0])) || lead],
