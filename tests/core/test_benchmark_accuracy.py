@@ -115,6 +115,14 @@ def test_intervals_are_as_wide_as_theory_says() -> None:
         assert share.interval.low < share.value < share.interval.high
 
 
+def test_the_pooled_share_is_drawn_as_a_ratio() -> None:
+    """A scorer that is always right has no interval, however much the number of pairs varies between prompts."""
+    items, _ = made_up(60, 3, 1.0)
+    perfect = accuracy(table(items, [[-rank for rank in item.ranks] for item in items]))
+    for share in (perfect.pairs, perfect.pooled):
+        assert (share.value, share.interval.low, share.interval.high) == (1.0, 1.0, 1.0)
+
+
 def test_one_prompt_has_no_interval() -> None:
     found = accuracy(table([Ranked("a", ("1", "2"), (1.0, 2.0))], [[2.0, 1.0]]))
     assert (found.ranks.value, found.pooled.value) == (1.0, 1.0)

@@ -40,6 +40,8 @@ def test_prompts_of_the_official_form(tmp_path: Path) -> None:
     assert read_prompts(tmp_path, "drawbench").official
     assert read_prompts(tmp_path / "photo.json", "hpsv2").official
     assert not read_prompts(tmp_path / "photo.json", "hpsv2").whole
+    save(tmp_path / "photo.json", ["one list is cut"])
+    assert not read_prompts(tmp_path, "hpsv2").official
 
 
 def test_prompts_from_one_file(tmp_path: Path) -> None:
