@@ -13,6 +13,7 @@ from comfy_api.latest import io
 from ..hpskit import prompts as texts
 from ..hpskit import search
 from ..hpskit.images import to_nhwc
+from ..hpskit.study.search_records import SearchTrace
 from ..hpskit.types import Scorer, Scores
 from . import host, sampling, shown, tables
 from .notices import shown_at_end
@@ -202,7 +203,8 @@ def run(job: Sampling, vae: Any, scorer: Scorer, origin: Origin, **options: Any)
         quantize=options["match_saved_file"],
     )
     watch.finish()
-    return results(job, found, pool_table(found, watch.pictures), watch.expected_gain, origin, recorder.run)
+    table = replace(pool_table(found, watch.pictures), search=trace(found, n))
+    return results(job, found, table, watch.expected_gain, origin, recorder.run)
 
 
 def stop_rule(options: dict[str, Any]) -> search.StopRule:
@@ -247,6 +249,11 @@ REASONS = {
     "gain": "Stopped early: another candidate is not expected to add enough.",
     "time": "Stopped early: the time is up.",
 }
+
+
+def trace(found: search.BestOfN, n: int) -> SearchTrace:
+    """Return how the search for the best of `n` went, for its report."""
+    return SearchTrace("best of n", REASONS[found.stopped], found.seconds, n, notes=tuple(found.warnings))
 
 
 def report(job: Sampling, found: search.BestOfN, table: ScoreTable, gain: str) -> str:

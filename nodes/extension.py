@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import best_of_n, compare, embedded, host, load, noise, optimize_noise, routes, save, score, select, steer
+from . import (
+    best_of_n,
+    compare,
+    compare_images,
+    embedded,
+    host,
+    load,
+    noise,
+    optimize_noise,
+    report,
+    routes,
+    save,
+    score,
+    select,
+    steer,
+)
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     *load.NODES,
@@ -14,6 +29,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     *optimize_noise.NODES,
     *noise.NODES,
     *compare.NODES,
+    *compare_images.NODES,
+    *report.NODES,
     *save.NODES,
     *embedded.NODES,
     *steer.NODES,

@@ -16,6 +16,7 @@ from ..hpskit.search import NoiseSearch
 from ..hpskit.search.noise_file import NoiseRecord
 from ..hpskit.search.objective import spread
 from ..hpskit.search.trace import Point
+from ..hpskit.study.search_records import CurvePoint, SearchTrace
 from . import shown, tables
 from .noise_plan import Plan
 from .noise_watch import point_json
@@ -141,6 +142,30 @@ def _held_out_line(found: NoiseSearch, plan: Plan) -> list[Line]:
     unit = spread(plan.held_out.info)
     seen = [(float(p.images), (p.held_out - start) / unit) for p in found.curve if p.held_out is not None]
     return [Line(f"held out: {plan.held_out.info.name}", [(1.0, 0.0), *seen])]
+
+
+# --- report of its own -----------------------------------------------------------------------------------------------
+
+
+def trace(found: NoiseSearch, plan: Plan, main: str, notes: Sequence[str]) -> SearchTrace:
+    """Return how the optimisation went, for its report."""
+    cost, health = found.cost, found.health
+    return SearchTrace(
+        found.method,
+        found.reason,
+        found.seconds,
+        curve=tuple(CurvePoint(p.images, _score(p, main), p.best_scores[main], p.held_out) for p in found.curve),
+        held_out=plan.held_out.info if plan.held_out is not None else None,
+        held_out_start=found.held_out.get("start"),
+        held_out_result=found.held_out.get("chosen"),
+        facts=(
+            ("Noise", f"turned by {math.degrees(found.angle):.1f} degrees from the one it began with"),
+            ("Noise health", f"{health.verdict}: {health.words or 'it looks like any random noise'}"),
+            ("Denoiser", f"{cost.forwards} forward and {cost.backwards} backward passes"),
+            ("Images scored", str(cost.rewards)),
+        ),
+        notes=(*found.warnings, *notes),
+    )
 
 
 # --- interface -------------------------------------------------------------------------------------------------------

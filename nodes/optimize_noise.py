@@ -249,6 +249,7 @@ def run(job: Sampling, plan: Plan, origin: Origin) -> io.NodeOutput:
     table = recorded(judged(images, plan), images, recorder, begin.seed, outcome.found)
     watch.finish(outcome.found)
     notes = (*begin.notes, *_notes(job), *outcome.notes)
+    table = replace(table, search=noise_report.trace(outcome.found, plan, watch.main, notes))
     text = noise_report.report(outcome.found, plan, watch.main, table, notes)
     shown = noise_report.as_json(outcome.found, table, watch.main, recorder.run)
     ui = {"hps": [shown_at_end(origin.node, origin.graph, shown)], "text": [text]}

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 if TYPE_CHECKING:
     from ..hpskit.select import Ranking
     from ..hpskit.study import Analysis, Study
+    from ..hpskit.study.search_records import SearchTrace
     from ..hpskit.types import Scores
     from .pictures import Picture
 
@@ -38,6 +39,8 @@ class ScoreTable:
     """Seed of every image, or empty when unknown."""
     pictures: tuple[Picture, ...] = ()
     """Where the interface finds every image, or empty when there are no files; names of files, not pixels."""
+    search: SearchTrace | None = None
+    """How the search went that made the images, for its report; None for scores without one and for parts of a pool."""
 
     def __len__(self) -> int:
         return len(self.scores)
