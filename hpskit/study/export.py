@@ -88,7 +88,7 @@ def _csv(value: Any) -> Any:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     if isinstance(value, float):
-        return float(f"{value:.9g}")
+        return float(f"{value:.9g}") + 0.0  # no "-0.0", which a spreadsheet would take for a formula
     return safe_cell(value)
 
 

@@ -115,8 +115,9 @@ def relative(study: Study) -> np.ndarray:
     scores = _finite(study.scores())
     there = np.isfinite(scores)
     count = there.sum(axis=0)
-    mean = np.where(there, scores, 0.0).sum(axis=0) / np.maximum(count, 1)
-    return np.asarray(scores - mean)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.where(there, scores, 0.0).sum(axis=0) / np.maximum(count, 1)
+        return np.asarray(scores - mean)
 
 
 def block_z(study: Study) -> np.ndarray:
@@ -129,8 +130,10 @@ def block_z(study: Study) -> np.ndarray:
     off = relative(study)
     there = np.isfinite(off)
     count = there.sum(axis=0)
-    spread = np.sqrt((np.where(there, off, 0.0) ** 2).sum(axis=0) / np.maximum(count - 1, 1))
-    level = spread <= 1e-9 * np.maximum(1.0, np.nanmax(np.where(there, np.abs(study.scores()), 0.0), axis=0))
+    with np.errstate(over="ignore"):  # scores that large are no scores; their z is 0
+        spread = np.sqrt((np.where(there, off, 0.0) ** 2).sum(axis=0) / np.maximum(count - 1, 1))
+    largest = np.where(there, np.abs(study.scores()), 0.0).max(axis=0)
+    level = spread <= 1e-9 * np.maximum(1.0, largest)
     z = np.where(level, np.where(there, 0.0, np.nan), off / np.where(level, 1.0, spread))
     return np.asarray(np.where(count < 2, np.nan, z))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from core import _study as made
 import pytest
+from core import _study as made
 from hypothesis import given
 from hypothesis import strategies as st
 
