@@ -9,7 +9,7 @@ matrices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +46,6 @@ class Strata:
         """Return equally weighted strata, values [comparisons, strata, units]: the mean over strata of their means."""
         used = np.isfinite(values).any(axis=2)
         return cls(values, used / np.maximum(used.sum(axis=1, keepdims=True), 1))
-
-    def with_more(self, other: Strata) -> Strata:
-        """Return the comparisons of both, of the same units, so that they share their draws."""
-        return Strata(np.concatenate([self.values, other.values]), np.concatenate([self.weights, other.weights]))
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -137,14 +133,6 @@ class Resampled:
     """z0 of BCa."""
     acceleration: Array
     spread: Spread
-
-    def split(self, count: int) -> tuple[Resampled, Resampled]:
-        """Return the first `count` comparisons and the rest."""
-        return self._taken(slice(None, count)), self._taken(slice(count, None))
-
-    def _taken(self, part: slice) -> Resampled:
-        known = Spread(*(getattr(self.spread, one.name)[part] for one in fields(Spread)))
-        return Resampled(self.estimates[part], self.draws[part], self.bias[part], self.acceleration[part], known)
 
     def interval(self, confidence: Array | float, *, expand: bool = True) -> tuple[Array, Array]:
         """Return the ends of the intervals at one confidence each.

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import Resampled
+from .bootstrap import Spread
 from .lazy import special
 
 Array = NDArray[np.float64]
@@ -26,26 +26,29 @@ def wins(differences: Array) -> Array:
 
 def wilson(rate: Array, count: Array, confidence: Array | float) -> tuple[Array, Array]:
     """Return Wilson's interval of a share of `count` independent trials; 0..1 where there is none."""
-    share, trials = np.nan_to_num(np.asarray(rate, dtype=float)), np.maximum(np.asarray(count, dtype=float), 1e-300)
+    share, trials = np.nan_to_num(np.asarray(rate, dtype=float)), np.maximum(np.asarray(count, dtype=float), 1e-6)
     z2 = special().ndtri((1 + np.asarray(confidence)) / 2) ** 2
     middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = np.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2))) / (1 + z2 / trials)
-    some = trials >= 1
+    some = np.asarray(count) > 0
     low, high = np.where(some, middle - half, 0.0), np.where(some, middle + half, 1.0)
     return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
 
-def win_interval(resampled: Resampled, units: Array, confidence: float) -> tuple[Array, Array]:
-    """Return the interval of win rates that were resampled by their units, kept within 0..1.
+def win_interval(rate: Array, known: Spread, units: Array, pairs: Array, confidence: float) -> tuple[Array, Array]:
+    """Return Wilson's interval of win rates for as many trials as the pairs are worth; arrays over the comparisons.
 
-    Where the units do not differ (all won, say) or there is one only, their bootstrap knows no spread: Wilson's
-    interval answers then, with as many trials as there are `units` [comparisons].
+    Pairs of one prompt tend to go the same way, so that they count less than independent ones: their number becomes
+    rate (1 - rate) / error^2 with the `known` error between the units, times the price of not knowing that error
+    (normal over t quantile, squared; Korn & Graubard 1998), kept between the number of `units` and that of `pairs`.
+    Where all units agree (all won, say) the trials are the units; where every pair is a unit, the pairs.
     """
-    low, high = resampled.interval(confidence)
-    flat = ~(high - low > 0) | ~np.isfinite(high - low)
-    other_low, other_high = wilson(resampled.estimates, units, confidence)
-    low, high = np.where(flat, other_low, low), np.where(flat, other_high, high)
-    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    share = np.nan_to_num(np.asarray(rate, dtype=float))
+    error = np.nan_to_num(known.error)
+    worth = np.divide(share * (1 - share), error**2, out=np.array(units, dtype=float), where=error > 0)
+    student = special().stdtrit(np.maximum(known.effective, 1), (1 + confidence) / 2)
+    price = np.where((error > 0) & (units < pairs), (special().ndtri((1 + confidence) / 2) / student) ** 2, 1.0)
+    return wilson(share, np.clip(worth, units, pairs) * price, confidence)
 
 
 @dataclass(frozen=True)

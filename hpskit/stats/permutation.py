@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,11 @@ def relabel(first: Array, second: Array, *, shuffles: int = FLIPS, seed: int = 0
     for k, pattern in enumerate(patterns):
         if pattern.any():
             rows = which.reshape(-1) == k
-            found[rows] = _relabelled(pooled[rows], pattern.reshape(masks.shape[1:]), shuffles, seed)
+            mask = pattern.reshape(masks.shape[1:])
+            used = np.flatnonzero(mask.any(axis=1))
+            sizes = mask[used, : first.shape[2]].sum(axis=1)
+            groups = [_Group(pooled[rows, p][:, mask[p]], int(n)) for p, n in zip(used, sizes, strict=True)]
+            found[rows] = _relabelled(groups, shuffles, seed)
     return found
 
 
@@ -96,24 +100,20 @@ def smallest_relabel_p(first: Array, second: Array) -> Array:
     return found
 
 
-def _relabelled(pooled: Array, mask: NDArray[np.bool_], shuffles: int, seed: int) -> Array:
-    groups = [_Group(pooled[:, p, mask[p]], int(mask[p, : mask.shape[1] // 2].sum())) for p in _used(mask)]
+def _relabelled(groups: Sequence[_Group], shuffles: int, seed: int) -> Array:
+    count = len(groups[0].values)
     observed = sum(group.observed for group in groups)
     limit = np.abs(observed) - TOLERANCE * sum(np.abs(group.values).sum(axis=1) for group in groups)
     if math.prod(group.ways for group in groups) <= EXACT_LABELLINGS:
-        total = np.zeros((len(pooled), 1))
+        total = np.zeros((count, 1))
         for group in groups:
-            total = (total[:, :, None] + (group.values @ group.all_labels.T)[:, None, :]).reshape(len(pooled), -1)
+            total = (total[:, :, None] + (group.values @ group.all_labels.T)[:, None, :]).reshape(count, -1)
         return np.asarray((np.abs(total) >= limit[:, None]).mean(axis=1))
     source = np.random.default_rng(seed)
-    total = np.zeros((len(pooled), shuffles))
+    total = np.zeros((count, shuffles))
     for group in groups:
         total += group.values @ group.random_labels(source, shuffles).T
     return np.asarray(((np.abs(total) >= limit[:, None]).sum(axis=1) + 1) / (shuffles + 1))
-
-
-def _used(mask: NDArray[np.bool_]) -> Iterator[int]:
-    yield from (int(p) for p in np.flatnonzero(mask.any(axis=1)))
 
 
 class _Group:

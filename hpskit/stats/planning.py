@@ -9,13 +9,15 @@ from functools import lru_cache
 
 from ..errors import StudyError
 from .lazy import special
-from .permutation import smallest_p
+from .permutation import EXACT_UNITS, smallest_p
 
 WITHIN_PROMPT_SD = 0.8
 """Spread of HPS between seeds of one prompt, in points: .73 to .82 on pools of public text-to-image models."""
 UNPAIRED_SD = WITHIN_PROMPT_SD * math.sqrt(2.0)
 """Spread of the difference of two images that share nothing but the prompt."""
 MOST = 10_000_000
+MARGIN = 0.6
+"""What a clear verdict asks beyond the t test, as a share, times the units (measured: docs/comparing_statistics.md)."""
 
 
 def detectable(sd: float, n: int, power: float = 0.8, confidence: float = 0.95) -> float:
@@ -132,7 +134,7 @@ def plan(
     if not (difference > 0 and sd >= 0 and between >= 0 and settings >= 2 and math.isfinite(difference + sd + between)):
         raise StudyError("A plan needs a difference above 0, spreads of at least 0 and at least two settings.")
     strict = 1 - (1 - confidence) / (settings - 1)
-    rows = tuple(_row(p, difference, (sd, between), settings, (power, strict), most_seeds) for p in prompts)
+    rows = tuple(_row(p, difference, (sd, between), settings, (power, confidence), most_seeds) for p in prompts)
     return Plan(
         difference, sd, between, settings, power, confidence,
         pairs_needed(sd, difference, power, strict),
@@ -146,6 +148,31 @@ def enough_units(units: int, comparisons: int, confidence: float) -> bool:
     return smallest_p(units) * comparisons <= (1 - confidence) * (1 + 1e-9)
 
 
+def attainable(units: int, level: float) -> float:
+    """Return the largest p-value of the exact sign-flip test that is at most `level`: what such a test really asks.
+
+    The p-values of `units` signs are whole numbers of 2 / 2^units; 0.0 when even the smallest one is above the level.
+    """
+    if units > EXACT_UNITS:
+        return level
+    step = 2.0 ** (1 - units)
+    return math.floor(level * (1 + 1e-9) / step) * step
+
+
+def clear_difference(
+    error: float, units: int, freedom: int, comparisons: int = 1, power: float = 0.8, confidence: float = 0.95
+) -> float:
+    """Return the smallest difference that comes out clear with the given power; infinite where none can.
+
+    `error` is the standard error of the estimate. Holm's first step, the steps of the sign-flip test for few units and
+    the wider of two intervals are taken into account. NaN where the error is not known.
+    """
+    level = attainable(units, (1 - confidence) / comparisons)
+    if level == 0:
+        return math.inf
+    return detectable_by_error(error, freedom, power, 1 - level) * (1 + MARGIN / max(units, 1))
+
+
 def units_needed(comparisons: int, confidence: float) -> int:
     """Return the smallest number of units for which a comparison can be clear at all."""
     return next(units for units in range(1, 1000) if 2.0 ** (1 - units) * comparisons <= (1 - confidence) * (1 + 1e-9))
@@ -154,15 +181,17 @@ def units_needed(comparisons: int, confidence: float) -> int:
 def _row(
     prompts: int, difference: float, spreads: tuple[float, float], settings: int, aims: tuple[float, float], most: int
 ) -> PlanRow:
-    general = 2.0 ** (1 - prompts) <= (1 - aims[1]) * (1 + 1e-9)
+    power, confidence = aims
+    general = enough_units(prompts, settings - 1, confidence)
     words = "prompts like these" if general else "these prompts only"
 
     def shown(seeds: int) -> float:
+        within = spreads[0] / math.sqrt(prompts * seeds)
         if general:
-            return detectable(math.hypot(spreads[0] / math.sqrt(seeds), spreads[1]), prompts, *aims)
-        if 2.0 ** (1 - prompts * seeds) > (1 - aims[1]) * (1 + 1e-9):
-            return math.inf
-        return detectable(spreads[0], prompts * seeds, *aims)
+            error = math.hypot(within, spreads[1] / math.sqrt(prompts))
+            return clear_difference(error, prompts, prompts - 1, settings - 1, power, confidence)
+        units, freedom = prompts * seeds, prompts * (seeds - 1)
+        return clear_difference(within, units, freedom, settings - 1, power, confidence) if freedom else math.inf
 
     if prompts < 1 or not shown(most) <= difference:
         return PlanRow(prompts, None, None, math.nan, words)

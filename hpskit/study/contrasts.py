@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..stats.bootstrap import Resampled, Spread, Strata, resample
+from ..stats.bootstrap import Spread, Strata, resample, spread
 from ..stats.multiple import holm, holm_levels
 from ..stats.pairwise import win_interval, wins
 from ..stats.permutation import FLIPS, relabel, sign_flip, smallest_p, smallest_relabel_p
-from ..stats.planning import detectable_by_error, pairs_needed
+from ..stats.planning import clear_difference, pairs_needed
 from .records import CLEAR, LEANING, NO_EVIDENCE, Comparison, Interval, Units, Verdict
 
 Array = NDArray[np.float64]
@@ -105,14 +105,6 @@ def win_strata(family: Family, method: Method) -> Strata:
     return Strata.of_units(mean_of(won.reshape(family.first.shape[:3]), 1))
 
 
-def _intervals(family: Family, method: Method) -> tuple[Resampled, Resampled]:
-    """Return the resampled differences and win rates, by the same draws where their units are the same."""
-    differences, won = strata_of(family, method), win_strata(family, method)
-    if differences.values.shape == won.values.shape:
-        return resample(differences.with_more(won), method.draws, method.seed).split(len(family.labels))
-    return resample(differences, method.draws, method.seed), resample(won, method.draws, method.seed)
-
-
 def pair_counts(family: Family, method: Method) -> Array:
     """Return how many blocks both sides have; of unpaired sides the smaller number within each prompt."""
     if method.paired:
@@ -133,14 +125,16 @@ def compare(family: Family, method: Method, parts: Mapping[str, Array] | None = 
     """Return every comparison of a family; `parts` are its mean differences by other scorers, [comparisons] each."""
     if not family.labels:
         return ()
-    drawn, won = _intervals(family, method)
+    drawn = resample(strata_of(family, method), method.draws, method.seed)
     p = p_values(family, method)
     adjusted = holm(p)
     single = drawn.interval(method.confidence)
     wide = drawn.interval(1 - holm_levels(p, 1 - method.confidence))
     prompts = np.isfinite(family.prompts(method.paired)).sum(axis=1)
     pairs = pair_counts(family, method)
-    rates = win_interval(won, prompts if method.units == "prompts" else pairs, method.confidence)
+    won = win_strata(family, method)
+    units = prompts.astype(float) if method.units == "prompts" else pairs
+    rates = won.estimates, *win_interval(won.estimates, spread(won), units, pairs, method.confidence)
     power = _power(family, method, drawn.spread, drawn.estimates)
     made = []
     for c, label in enumerate(family.labels):
@@ -156,8 +150,8 @@ def compare(family: Family, method: Method, parts: Mapping[str, Array] | None = 
                 p=float(p[c]),
                 p_adjusted=float(adjusted[c]),
                 verdict=verdict_of(float(p[c]), float(adjusted[c]), outer, method.confidence),
-                wins=float(won.estimates[c]),
-                wins_interval=Interval(float(rates[0][c]), float(rates[1][c])),
+                wins=float(rates[0][c]),
+                wins_interval=Interval(float(rates[1][c]), float(rates[2][c])),
                 prompts=int(prompts[c]),
                 pairs=int(pairs[c]),
                 sd=float(drawn.spread.sd[c]),
@@ -186,8 +180,9 @@ def _power(family: Family, method: Method, known: Spread, estimates: Array) -> S
     found = []
     for c in range(count):
         error, many = float(known.error[c]), max(float(units[c]), 1.0)
-        seen = np.inf if hopeless[c] else detectable_by_error(error, int(known.freedom[c]), confidence=strict)
+        steps = int(many) if method.paired or method.units == "prompts" else 2 * int(many)  # relabelling has more ways
+        seen = clear_difference(error, steps, int(known.freedom[c]), count, confidence=method.confidence)
         needed = pairs_needed(error * np.sqrt(many), float(estimates[c]), confidence=strict)
         blocks = None if needed is None else int(np.ceil(needed * pairs[c] / many - 1e-9))
-        found.append((float(seen), blocks))
+        found.append((np.inf if hopeless[c] else float(seen), blocks))
     return found
