@@ -13,7 +13,7 @@ from typing import Any
 LISTS = ("candidates", "points")
 """Parts of events that carry on where the event before ended."""
 CELLS = "cells"
-"""Part of events whose entries have places, a setting, a prompt and a seed: one that comes again replaces the old one."""
+"""Part of events whose entries have places (setting, prompt, seed): one that comes again replaces the old one."""
 MOST_CLIENTS, MOST_NODES, MOST_ITEMS, MOST_CELLS = 16, 128, 5000, 50_000
 
 

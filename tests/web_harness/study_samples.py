@@ -12,7 +12,7 @@ PROMPTS = ("a red fox in the snow", "a harbour at night, oil painting")
 
 
 def score_at(setting: int, prompt: int, seed: int) -> float:
-    """Return a score that rises with the setting by half a point, whatever the prompt and the seed do to all of them."""
+    """Return a score that rises with the setting by half a point, whatever prompt and seed do to all of them."""
     wobble = ((setting * 7 + prompt * 5 + seed * 3) % 5 - 2) / 20
     return 24.0 + 3 * prompt + 0.7 * seed + 0.5 * setting + wobble
 

@@ -273,6 +273,12 @@ def check_state_is_kept_for_a_page_that_loads_again() -> None:
     assert first["hps"] and not second["hps"] and second["data"]["points"] == [7], "one workflow hides another"
     memory.event(recall.Place("tab", "w", "p3"), "hps.optimize", {"node": "5", "run": "c", "points": [8]})
     assert memory.of("tab")["w 5"]["hps"] == [], "results of an earlier run hide the one that goes on"
+    grid = recall.Place("tab", "w", "p4")
+    cells = [{"s": s, "p": 0, "k": 0, "score": None} for s in range(3)]
+    memory.event(grid, "hps.compare", {"node": "6", "run": "a", "cells": cells[:2], "done": 2})
+    memory.event(grid, "hps.compare", {"node": "6", "run": "a", "cells": [cells[2], {**cells[0], "score": 1.0}]})
+    kept = memory.of("tab")["w 6"]["data"]["cells"]
+    assert [(cell["s"], cell["score"]) for cell in kept] == [(0, 1.0), (1, None), (2, None)], "a cell stands twice"
     for k in range(3 * recall.MOST_CLIENTS):
         data = {"node": "1", "candidates": [0] * recall.MOST_ITEMS * 2}
         memory.event(recall.Place(f"tab {k}"), "hps.candidate", data)

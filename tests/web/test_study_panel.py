@@ -1,0 +1,313 @@
+"""A comparison on its node: progress, verdict, standings, copying; coming back; several nodes; the files of a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from web_harness import StubPage
+from web_harness.study_samples import PROMPTS, SETTINGS, cell, cells, compare, comparison, header, large, study
+
+LIB = "/extensions/hps-nodes/lib/"
+
+
+def begin(page: StubPage, kind: str = "HPS_CompareSettings", node: int = 1, width: int = 820) -> None:
+    page.set_viewport_size({"width": 1400, "height": 800})
+    page.start()
+    page.add_node(id=node, type=kind, size=[width, 640])
+
+
+def ended(page: StubPage, **more: Any) -> None:
+    begin(page)
+    page.executed("1", {"hps": [study(**more)]})
+    page.locator(".hps-spot").first.wait_for()
+
+
+def status(page: StubPage) -> str:
+    return str(page.locator(".hps-status").inner_text())
+
+
+def table(page: StubPage) -> list[list[str]]:
+    page.get_by_role("tab", name="Settings").click()
+    script = "rows => rows.map((row) => [...row.children].map((cell) => cell.innerText.trim()))"
+    return list(page.locator(".hps-standings tbody tr").evaluate_all(script))
+
+
+# --- how far it is ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"eta": 42.4}, "7 of 16 images · about 42 s left"),
+        ({"eta": 200.0, "reused": 3}, "7 of 16 images · 3 of them from before · about 3 min left"),
+        ({"eta": 8000.0}, "7 of 16 images · about 2 h 13 min left"),
+        ({"eta": None}, "7 of 16 images"),
+    ],
+)
+def test_progress_in_words_and_as_a_bar(stub_page: StubPage, counts: dict[str, Any], words: str) -> None:
+    begin(stub_page)
+    stub_page.send("hps.compare", compare("1", cells(4, 2, 2, 7), 7, **counts))
+    stub_page.locator(".hps-spot img").first.wait_for()
+    assert status(stub_page) == words
+    bar = stub_page.locator("[role=progressbar]")
+    assert (bar.get_attribute("aria-valuenow"), bar.get_attribute("aria-valuemax")) == ("7", "16")
+    assert stub_page.locator(".hps-running").count() == 1
+    stub_page.executed("1", {"hps": [study()]})
+    assert not bar.is_visible() and stub_page.locator(".hps-running").count() == 0
+
+
+def test_the_end_says_the_verdict_first(stub_page: StubPage) -> None:
+    ended(stub_page)
+    assert status(stub_page) == "HPS v2.1 · 16 images · 3 of them from before"
+    assert stub_page.locator(".hps-headline").inner_text().startswith("uni_pc is clearly better than euler")
+    assert stub_page.locator(".hps-warnings").inner_text() == "⚠ Two prompts say little about others."
+    assert stub_page.evaluate("() => app.graph.getNodeById(1).badges.map((badge) => badge().text)") == ["HPS v2.1"]
+
+
+def test_the_node_does_not_change_its_size_between_run_and_end(stub_page: StubPage) -> None:
+    begin(stub_page)
+    stub_page.send("hps.compare", compare("1", cells(4, 2, 2, 1), 1))
+    stub_page.locator(".hps-spot img").first.wait_for()
+    size = "() => [...app.graph.getNodeById(1).size]"
+    before = stub_page.evaluate(size)
+    stub_page.send("hps.compare", compare("1", cells(4, 2, 2), 16))
+    stub_page.executed("1", {"hps": [study()]})
+    assert stub_page.evaluate(size) == before
+    stub_page.locator(".hps-spot").first.hover()
+    stub_page.get_by_role("tab", name="Settings").click()
+    assert stub_page.evaluate(size) == before
+
+
+def test_an_interrupted_run_keeps_what_was_made(stub_page: StubPage) -> None:
+    begin(stub_page)
+    stub_page.send("hps.compare", compare("1", cells(4, 2, 2, 7), 7))
+    stub_page.locator(".hps-spot img").first.wait_for()
+    stub_page.send("execution_interrupted", {})
+    assert status(stub_page).endswith("interrupted")
+    assert stub_page.locator(".hps-spot img[src]").count() == 7
+    assert not stub_page.locator("[role=progressbar]").is_visible()
+    assert "missing" in (stub_page.locator(".hps-spot-empty").first.get_attribute("aria-label") or "")
+
+
+# --- standings -------------------------------------------------------------------------------------------------------
+
+
+def test_standings_come_best_first_with_all_figures(stub_page: StubPage) -> None:
+    ended(stub_page)
+    rows = table(stub_page)
+    assert [row[1] for row in rows] == ["uni_pc", "dpmpp_2m", "heun", "euler"]
+    assert rows[0] == ["1 ★", "uni_pc", "+0.75", "+1.50", "", "75%", "clear", "+60"]
+    assert rows[2] == ["3", "heun", "−0.25", "+0.50", "", "75%", "no evidence", "−20"]
+    assert rows[3] == ["4", "euler", "−0.75", "–", "", "–", "reference", "−60"]
+    title = stub_page.locator(".hps-standings tbody tr").nth(1).get_attribute("title") or ""
+    assert "+1.00 against euler (+0.70 to +1.30)" in title and "p = 0.030 after correction" in title
+    assert "higher in 75% of 4 pairs" in title and "differences of 0.40 and more" in title
+    assert "do not put it clearly below the first" in title
+
+
+def test_intervals_share_one_scale(stub_page: StubPage) -> None:
+    ended(stub_page)
+    table(stub_page)
+    script = "all => all.map((line) => ['x1', 'x2'].map((name) => Number(line.getAttribute(name))))"
+    low, high = zip(*stub_page.locator(".hps-interval").evaluate_all(script), strict=True)
+    assert low[0] > low[1] > low[2] and max(high) <= 120
+    assert len({round(b - a, 0) for a, b in zip(low, high, strict=True)}) == 1, "equally wide intervals are drawn so"
+    zeros = stub_page.locator(".hps-zero").evaluate_all("all => all.map((line) => line.getAttribute('x1'))")
+    assert len(set(zeros)) == 1 and float(zeros[0]) <= min(low)
+    words = stub_page.locator(".hps-bar-drawing").first.get_attribute("aria-label")
+    assert words == "+1.50, interval 1.20 to 1.80"
+
+
+def test_the_adjusted_interval_goes_with_the_verdict(stub_page: StubPage) -> None:
+    said = comparison("heun", 0.5, "leaning", adjusted_low=-0.25, adjusted_high=1.25)
+    ended(stub_page, comparisons=[said])
+    table(stub_page)
+    assert "(−0.25 to +1.25)" in (stub_page.locator("tr[data-setting='1']").get_attribute("title") or "")
+
+
+def test_figures_that_are_not_known_are_dashes(stub_page: StubPage) -> None:
+    nothing = dict.fromkeys(("difference", "low", "high", "p", "p_adjusted", "wins", "detectable"))
+    said = [comparison(label, 0.0, "no evidence") | nothing for label in SETTINGS[1:]]
+    ended(stub_page, comparisons=said, standings=[{"setting": 0, "relative": None, "z": None, "elo": None}])
+    row = next(row for row in table(stub_page) if row[1] == "heun")
+    assert row[3] == "–" and row[5] == "–" and "NaN" not in stub_page.locator(".hps-standings").inner_text()
+    assert stub_page.locator(".hps-interval").count() == 0
+
+
+def test_standings_while_it_runs(stub_page: StubPage) -> None:
+    begin(stub_page)
+    stub_page.send("hps.compare", compare("1", cells(4, 2, 2, 4), 4))
+    stub_page.locator(".hps-spot img").first.wait_for()
+    rows = table(stub_page)
+    assert [row[1] for row in rows] == ["uni_pc", "dpmpp_2m", "heun", "euler"]
+    assert rows[0][3] == "+1.55" and len(rows[0]) == 7, "no Elo yet"
+
+
+def test_many_settings_come_in_parts(stub_page: StubPage) -> None:
+    begin(stub_page)
+    stub_page.executed("1", {"hps": [large()]})
+    assert len(table(stub_page)) == 50
+    stub_page.get_by_role("button", name="Show all 200").click()
+    assert stub_page.locator(".hps-standings tbody tr").count() == 200
+
+
+def test_the_table_is_used_with_the_keys(stub_page: StubPage) -> None:
+    ended(stub_page)
+    tab = stub_page.get_by_role("tab", name="Grid")
+    tab.focus()
+    stub_page.keyboard.press("ArrowRight")
+    assert stub_page.get_by_role("tab", name="Settings").get_attribute("aria-selected") == "true"
+    stub_page.locator("tr[tabindex='0']").focus()
+    stub_page.keyboard.press("ArrowDown")
+    assert stub_page.locator(".hps-subject").inner_text().startswith("dpmpp_2m\n+1.00 against euler")
+    stub_page.get_by_role("button", name="Copy setting").click()
+    assert stub_page.copied == ["dpmpp_2m"]
+
+
+# --- copying ---------------------------------------------------------------------------------------------------------
+
+
+def test_seed_setting_and_values_are_copied(stub_page: StubPage) -> None:
+    ended(stub_page)
+    for name in ("Copy seed", "Copy setting", "Copy values", "Large"):
+        assert stub_page.get_by_role("button", name=name, exact=True).is_disabled(), "nothing is chosen yet"
+    stub_page.locator(".hps-spot[data-place='1,2']").focus()
+    for name in ("Copy seed", "Copy setting", "Copy values"):
+        stub_page.get_by_role("button", name=name).click()
+    assert stub_page.copied == ["101", "dpmpp_2m", "sampler: dpmpp_2m"]
+    stub_page.locator(".hps-column[data-place='-1,3']").click()
+    assert stub_page.get_by_role("button", name="Copy seed").is_disabled(), "a column has no seed"
+    assert "clear · p = 0.030 after correction" in stub_page.locator(".hps-subject").inner_text()
+
+
+def test_images_that_were_handed_in_have_names_and_no_seeds(stub_page: StubPage) -> None:
+    begin(stub_page, "HPS_CompareImages")
+    data = study(seeds=["row one", "row two"], axes=[])
+    stub_page.executed("1", {"hps": [data]})
+    stub_page.locator(".hps-spot[data-place='1,2']").focus()
+    assert stub_page.get_by_role("button", name="Copy seed").is_disabled()
+    assert not stub_page.get_by_role("button", name="Copy values").is_visible()
+    assert stub_page.locator(".hps-subject").inner_text().split("\n")[1] == f"row two · {PROMPTS[0]}"
+
+
+# --- coming back -----------------------------------------------------------------------------------------------------
+
+
+def test_a_reload_in_mid_run_goes_on_where_it_was(stub_page: StubPage) -> None:
+    so_far = compare("1", cells(4, 2, 2, 6), 6) | {"workflow": "stub-graph"}
+    kept = {"node": "1", "workflow": "stub-graph", "event": "hps.compare", "data": so_far, "hps": []}
+    stub_page.hps_route("/hps/v1/snapshot", {"v": 1, "nodes": {"stub-graph 1": kept}})
+    stub_page.start()
+    stub_page.add_node(id=1, type="HPS_CompareSettings", size=[820, 640])
+    stub_page.evaluate("() => app.invoke('afterConfigureGraph')")
+    stub_page.wait_for_function("() => document.querySelectorAll('.hps-spot img[src]').length === 6")
+    stub_page.send("hps.compare", compare("1", [cell(2, 0, 1), cell(0, 0, 0)], 7) | {"workflow": "stub-graph"})
+    stub_page.wait_for_function("() => document.querySelectorAll('.hps-spot img[src]').length === 7")
+    assert status(stub_page).startswith("7 of 16")
+
+
+def test_cells_join_by_their_places(stub_page: StubPage) -> None:
+    script = """async ([lib, a, b]) => {
+        const { joined } = await import(lib + "live.js");
+        return joined("hps.compare", joined("hps.compare", null, a), b).cells.map(({ s, score }) => [s, score]) }"""
+    first = compare("1", [cell(0, 0, 0, 1.0), cell(1, 0, 0, 2.0)], 2)
+    again = compare("1", [cell(1, 0, 0, 3.0), cell(2, 0, 0, 4.0)], 3)
+    assert stub_page.evaluate(script, [LIB, first, again]) == [[0, 1.0], [1, 3.0], [2, 4.0]]
+    other = again | {"run": "another"}
+    assert stub_page.evaluate(script, [LIB, first, other]) == [[1, 3.0], [2, 4.0]]
+
+
+def test_another_run_starts_anew_and_other_nodes_keep_theirs(stub_page: StubPage) -> None:
+    begin(stub_page)
+    stub_page.add_node(id=2, type="HPS_CompareSettings", size=[820, 640])
+    stub_page.executed("1", {"hps": [study()]})
+    stub_page.send("hps.compare", compare("2", cells(4, 2, 2, 3), 3))
+    stub_page.send("hps.compare", compare("1", cells(4, 2, 2, 1), 1, run="d"))
+    stub_page.wait_for_function(
+        """() => [1, 2].every((n) =>
+            document.querySelectorAll(`[data-node='${n}'] .hps-spot img[src]`).length === [1, 3][n - 1])"""
+    )
+    assert not stub_page.locator("[data-node='1'] .hps-headline").is_visible()
+
+
+def test_events_of_another_workflow_change_nothing_here(stub_page: StubPage) -> None:
+    begin(stub_page)
+    stub_page.send("hps.compare", compare("1", cells(4, 2, 2, 3), 3) | {"workflow": "elsewhere"})
+    stub_page.wait_for_timeout(80)
+    assert stub_page.locator(".hps-spot").count() == 0
+
+
+ODD = [{}, {"settings": None}, {"cells": "x"}, {"prompts": []}, {"reference": 7}, {"axes": [None]}]
+
+
+@pytest.mark.parametrize("data", ODD)
+def test_odd_data_is_no_error(stub_page: StubPage, data: dict[str, Any]) -> None:
+    begin(stub_page)
+    stub_page.send("hps.compare", {"node": "1", "run": "o", "kind": "grid", **data})
+    stub_page.executed("1", {"hps": [{"v": 1, "kind": "study", "run": "p", **header(), **data}]})
+    stub_page.wait_for_timeout(50)
+
+
+def test_a_removed_node_leaves_nothing(stub_page: StubPage) -> None:
+    ended(stub_page)
+    stub_page.locator(".hps-spot").first.click()
+    stub_page.evaluate("() => app.graph.remove(app.graph.getNodeById(1))")
+    assert stub_page.locator(".hps-root").count() == 0
+
+
+def test_words_and_motion_follow_the_person(stub_page: StubPage) -> None:
+    stub_page.emulate_media(reduced_motion="reduce")
+    stub_page.hps_route("/i18n", {"fr": {"hps": {"study": {"clear": "net", "tabGrid": "Grille"}}}})
+    stub_page.evaluate("() => { app.extensionManager.setting.values['Comfy.Locale'] = 'fr' }")
+    ended(stub_page)
+    assert stub_page.get_by_role("tab", name="Grille").count() == 1
+    assert "net" in stub_page.locator(".hps-column").nth(3).inner_text()
+    style = "() => getComputedStyle(document.querySelector('.hps-progress-fill')).transitionDuration"
+    assert stub_page.evaluate(style) == "0s"
+
+
+# --- files of a report -----------------------------------------------------------------------------------------------
+
+
+def report(**more: Any) -> dict[str, Any]:
+    files = [{"filename": f"study 1&2.{kind}", "subfolder": "hps", "type": "output"} for kind in ("html", "csv", "png")]
+    return {"v": 1, "kind": "report", "run": "r", "files": files, "headline": "a beats b", "table": "a  1\nb  2"} | more
+
+
+def test_a_report_lists_its_files(stub_page: StubPage) -> None:
+    begin(stub_page, "HPS_Report", width=420)
+    stub_page.executed("1", {"hps": [report()]})
+    links = stub_page.locator(".hps-files a")
+    assert [text.replace("\n", " ") for text in links.all_inner_texts()] == [
+        "Save study 1&2.html",
+        "Save study 1&2.csv",
+        "Open study 1&2.png",
+    ]
+    assert links.nth(0).get_attribute("href") == "/api/view?filename=study+1%262.html&subfolder=hps&type=output"
+    assert links.nth(0).get_attribute("download") == "study 1&2.html"
+    assert links.nth(2).get_attribute("target") == "_blank" and links.nth(2).get_attribute("rel") == "noopener"
+    assert stub_page.locator(".hps-headline").inner_text() == "a beats b"
+    assert stub_page.locator(".hps-report-table").inner_text() == "a  1\nb  2"
+    assert status(stub_page) == "3 files written"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        {"filename": "../x.html", "type": "output"},
+        {"filename": "a\\b.html", "type": "output"},
+        {"filename": "..", "type": "output"},
+        {"filename": "", "type": "output"},
+        {"filename": "x.html", "subfolder": "../..", "type": "output"},
+        {"filename": "x.html", "subfolder": "/etc", "type": "output"},
+        {"filename": "x.html", "subfolder": "C:\\x", "type": "output"},
+        {"filename": "x.html", "type": "input"},
+        None,
+    ],
+)
+def test_what_is_no_plain_file_is_no_link(stub_page: StubPage, file: Any) -> None:
+    begin(stub_page, "HPS_Report", width=420)
+    stub_page.executed("1", {"hps": [report(files=[file])]})
+    assert stub_page.locator(".hps-files li").count() == 1
+    assert stub_page.locator(".hps-files a").count() == 0
