@@ -30,7 +30,7 @@ def page(results: Sequence[Result]) -> Report:
 
 def _part(result: Result) -> list[Section]:
     figures = _headline(result)
-    sections: list[Section] = [*([Headline(figures)] if figures else []), _styles(result)]
+    sections: list[Section] = [*([Headline(figures)] if figures else []), _models(result), _styles(result)]
     if result.analysis is not None:
         analysis = result.analysis
         sections += [Text(analysis.headline, "What separates the models"), _comparisons(result)]
@@ -45,19 +45,29 @@ def _headline(result: Result) -> list[Figure]:
     return [Figure(f"{f.average:.2f}", f.model, f"{between(f.interval)}; {f.label}") for f in best[:4]]
 
 
-def _styles(result: Result) -> Table:
+def _models(result: Result) -> Table:
     names = list(result.prompts.prompts)
-    heads = [Column("model")]
-    for name in names:
-        heads += [Column(name, 2), Column("+-", 4), Column("95 %")]
-    rows: list[list[Cell]] = []
-    for figure in result.figures:
-        row: list[Cell] = [figure.model]
-        for style in figure.styles:
-            row += [style.mean, style.spread, between(style.interval)]
-        rows.append([*row, figure.average, between(figure.interval), figure.images, figure.label])
-    heads += [Column(AVERAGE, 2), Column("95 %"), Column("images"), Column("what it is")]
-    return Table(heads, rows, f"Scores by style, {result.scorer.name}")
+    heads = [
+        Column("model"),
+        *(Column(name, 2) for name in names),
+        Column(AVERAGE, 2),
+        Column("95 %"),
+        Column("what it is"),
+    ]
+    rows: list[list[Cell]] = [
+        [f.model, *(style.mean for style in f.styles), f.average, between(f.interval), f.label] for f in result.figures
+    ]
+    return Table(heads, rows, f"Scores, {result.scorer.name}")
+
+
+def _styles(result: Result) -> Table:
+    heads = [Column("model"), Column("style"), Column("mean", 2), Column("+-", 4), Column("95 %"), Column("images")]
+    rows: list[list[Cell]] = [
+        [figure.model, style.style, style.mean, style.spread, between(style.interval), style.images]
+        for figure in result.figures
+        for style in figure.styles
+    ]
+    return Table(heads, rows, "By style")
 
 
 def _comparisons(result: Result) -> Table:
