@@ -40,8 +40,9 @@ def draw(matrix: Matrix) -> Markup:
 def legend(matrix: Matrix) -> Markup:
     """Return what the colours mean."""
     shades = [tag("i", {"class": f"z{step:+d}"}) for step in range(-STEPS, STEPS + 1)]
-    parts = [text(f"{matrix.key} -2 "), tag("span", {"class": "shades"}, join(shades)), text(" +2")]
-    return tag("p", {"class": "key-z"}, join(parts), text("\N{BLACK STAR} the best"))
+    words = (f"{matrix.key}: -2", "+2", "\N{BLACK STAR} the best")
+    low, high, star = (tag("span", {}, text(part)) for part in words)
+    return tag("p", {"class": "key-z"}, low, tag("span", {"class": "shades"}, join(shades)), high, star)
 
 
 def shade(z: float) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-HOW_TO_READ: Final = """\
-Every setting made the same prompts from the same starting noises. So what differs within a row is what the setting \
-did, and a prompt or a seed that is easy for one setting is easy for all.
-
+_SAME_NOISE: Final = (
+    "Every setting made the same prompts from the same starting noises. So what differs within a row is what the "
+    "setting did, and a prompt or a seed that is easy for one setting is easy for all."
+)
+_OTHER_NOISE: Final = (
+    "Every setting made the same prompts, but not from the same starting noises: what differs within a row is partly "
+    "luck, and more images are needed than with the same seeds."
+)
+_READING: Final = """\
 Only images of one prompt compare. A score of one prompt says nothing about a score of another, so nothing here is an \
 average of raw scores over prompts: all figures are differences within a row, averaged.
 
@@ -28,3 +33,8 @@ picture. The curves compare settings with each other; they do not promise that p
 
 A scorer is a model of taste, trained on what some people preferred. It likes some looks for themselves: contrast, \
 saturation, detail. Look at the pictures before you believe the numbers."""
+
+
+def how_to_read(seeds_shared: bool) -> str:
+    """Return the words; `seeds_shared` tells whether one seed meant the same noise under every setting."""
+    return f"{_SAME_NOISE if seeds_shared else _OTHER_NOISE}\n\n{_READING}"

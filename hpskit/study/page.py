@@ -8,7 +8,7 @@ from typing import Final
 
 from ..report import Chart, Column, Facts, Figure, Headline, Line, Note, Report, Section, Table, Text
 from ..report.sections import Cell as Shown
-from .explained import HOW_TO_READ
+from .explained import how_to_read
 from .grid_draw import Pictures
 from .page_pictures import axis_forests, forest, matrix
 from .records import Analysis, Comparison, Study
@@ -32,7 +32,7 @@ def study_report(study: Study, analysis: Analysis, *, pictures: Pictures | None 
     sections += _notes(study, analysis)
     sections += [*forest(study, analysis), *matrix(study, analysis, pictures), _standings(study, analysis)]
     sections += [*axis_forests(analysis), *_comparisons(study, analysis), *_curves(study, analysis)]
-    sections += [_cells(study), _facts(study, analysis), Text(HOW_TO_READ, "How to read this")]
+    sections += [_cells(study), _facts(study, analysis), Text(how_to_read(study.seeds_shared), "How to read this")]
     return Report(plain(title or study.title) or "Comparison of settings", analysis.headline, tuple(sections))
 
 
@@ -99,7 +99,7 @@ def _standings(study: Study, analysis: Analysis) -> Table:
         Column("win rate %", 0),
         *(Column(name, 0) for name in ("Elo", "+-")),
         Column("mean rank", 1),
-        *(Column(name, 3) for name in ("p", "p adjusted")),
+        *(Column(name, 4) for name in ("p", "p adjusted")),
         *(Column(f"vs mean, {plain(study.part_names[name])}", 2) for name in parts),
         *(Column(name, 3) for name in _looks(analysis)),
     ]
@@ -149,13 +149,13 @@ def _comparisons(study: Study, analysis: Analysis) -> Iterator[Table]:
         *("setting or value", "against"),
         Column("difference", 2),
         *(f"{level} alone", f"{level} after Holm"),
-        *(Column(name, 3) for name in ("p", "p adjusted")),
+        *(Column(name, 4) for name in ("p", "p adjusted")),
         *("verdict", Column("win rate %", 0), f"{level} of it"),
         *(Column("prompts"), Column("pairs"), Column("sd", 2), Column("detectable", 2), Column("pairs needed")),
         *(Column(f"difference, {plain(study.part_names[name])}", 2) for name in parts),
     ]
     note = "sd: of the differences between the units of the analysis. pairs needed: to show the measured difference."
-    yield Table(columns, [_compared(one, axis, parts) for axis, one in found], "All comparisons", note)
+    yield Table(columns, [_compared(one, axis, parts) for axis, one in found], "All comparisons", note, folded=True)
 
 
 def _compared(one: Comparison, axis: str, parts: Sequence[str]) -> list[Shown]:

@@ -41,9 +41,11 @@ def _forest(comparisons: Sequence[Comparison], analysis: Analysis, title: str, n
         f"Thick: {level} interval of one comparison alone. Thin, and written out: {level} for all of them together "
         "(Holm), which the verdict rests on. Inside the grey field a difference is too small for this grid to show."
     )
+    if name != "setting":
+        note = ""  # said at the first plot
     if len(shown) < len(ranked):
         note += f" Shown: the highest and the lowest, {len(shown)} of {len(ranked):,}; the table has all."
-    return rp.Forest([_span(one) for one in shown], "difference in points", name, title, note)
+    return rp.Forest([_span(one) for one in shown], "points", name, title, note.strip())
 
 
 def _ends(ranked: Sequence[Comparison], most: int) -> list[Comparison]:

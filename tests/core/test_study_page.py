@@ -110,7 +110,11 @@ def test_curves_of_a_few_settings():
 
 
 def test_how_to_read_says_what_matters():
-    text = of(study_report(made.study(), made.analysis(made.study())), Text)[0].body
+    shared = made.study()
+    text = of(study_report(shared, made.analysis(shared)), Text)[0].body
+    assert "from the same starting noises. So" in text
+    apart = dataclasses.replace(shared, seeds_shared=False)
+    assert "but not from the same starting noises" in of(study_report(apart, made.analysis(apart)), Text)[0].body
     for words in ("Only images of one prompt compare", "looks better than it is", "no evidence"):
         assert words in text
 
