@@ -40,6 +40,7 @@ class CompareSettings(io.ComfyNode):
             category="HPS",
             description="Tries settings on the same prompts and seeds; tells which are better, and how sure that is.",
             search_aliases=["xy plot", "xyz plot", "compare samplers", "grid", "ablation", "statistics", "hps"],
+            is_output_node=True,
             hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model. Checkpoints that are named below replace it."),
@@ -73,6 +74,15 @@ class CompareSettings(io.ComfyNode):
         wired = Wired(Source(model, clip, vae), latent_image, *conditionings)
         given = len(latent_image["samples"])
         return compare(plan_of(wired, options), wired, scorer, Origin.of(cls.hidden), options["cell_size"], given)
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> int:
+        """Return another number after a run that left cells out: the host would hand on its result again."""
+        return len(_unfinished)
+
+
+_unfinished: list[str] = []
+"""Runs, by their ids, that ended with cells missing."""
 
 
 def plan_of(wired: Wired, options: dict[str, Any]) -> Plan:
@@ -145,6 +155,8 @@ def compare(plan: Plan, wired: Wired, scorer: Scorer, origin: Origin, cell_size:
     finally:
         models.drop()
     watch.finish()
+    if len(cells.found) < len(rows.keys):
+        _unfinished.append(recorder.run)
     if runner.stopped:
         notes.append(f"Stopped after {plan.seconds:g} s; run again to go on where this ended.")
     result, table, verdict = compare_results.analysed(compare_results.study_of(plan, cells, runner, scorer, notes))

@@ -1,4 +1,4 @@
-"""Complete tiny checkpoints (network, VAE, text encoder) and LoRAs for the comparison of settings, and how to read it."""
+"""Complete tiny checkpoints and LoRAs for the comparison of settings, and the graphs that use them."""
 
 from __future__ import annotations
 
