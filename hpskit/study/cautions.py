@@ -126,6 +126,11 @@ def _reach(study: Study, found: Analysis) -> Iterator[str]:
             f"With {prompts} prompts an interval cannot follow lopsided effects: where a few prompts carry most of the "
             "difference it is too narrow. Eight prompts or more are safer."
         )
+    elif (
+        found.units == "seeds"
+        and 1 < max((one.pairs - one.prompts for one in found.comparisons), default=0) < ENOUGH_FREEDOM
+    ):
+        yield "With so few images an interval may be too narrow where single images stand out."
     if not study.seeds_shared:
         yield "The settings do not share their initial noise, so that they need about twice as many images or more."
 
