@@ -62,7 +62,7 @@ def _field(field: Field | None) -> Markup:
     star = (
         tag("span", {"class": "star", "title": "the best"}, text("\N{BLACK STAR}")) if field.best else EMPTY
     )
-    z = f"z {field.z:+.1f}" if math.isfinite(field.z) else ""
+    z = f"z {round(field.z, 1) + 0.0:+.1f}" if math.isfinite(field.z) else ""
     words = tag("div", {"class": "line"}, tag("b", {}, text(field.value)), tag("small", {}, text(z)))
     shown = tag("div", {"class": "frame"}, _image(field), star)
     name = f"tile {shade(field.z)}" + (" best-tile" if field.best else "")

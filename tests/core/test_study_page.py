@@ -239,6 +239,7 @@ def test_a_matrix_has_heads_fields_and_feet():
     assert '<th scope="col" dir="auto"><span class="title">euler</span><small>reference</small></th>' in html
     assert 'class="tile z+3 best-tile"' in html
     assert 'alt="euler, seed 7"' in html
+    assert "z +0.0" in matrices.draw(dataclasses.replace(matrix, fields=[[dataclasses.replace(field, z=-0.01), None]]))
     assert "z +1.3" in html and "not made" in html
     assert '<small class="tone leaning">leaning</small>' in html
 
