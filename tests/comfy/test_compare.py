@@ -6,3 +6,4 @@ from comfy_harness import checks
 
 test_compare = checks("compare")
 test_compare_exact = checks("compare_exact")
+test_compare_keys = checks("compare_keys")

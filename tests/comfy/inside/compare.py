@@ -39,7 +39,7 @@ DEFAULTS = {
 def embedded(**changed: Any) -> tuple[Graph, Any]:
     """Return a graph that compares on the shipped miniature."""
     graph = Graph()
-    loader = graph.node("HPS_LoadEmbedded", prompt="a red circle")
+    loader = graph.node("HPS_LoadEmbedded", prompt=pack("hpskit.embedded").EXAMPLE_PROMPTS[0])
     judge = {"mode": "auto", "dtype": "auto", "download": False, "backbone": "auto"}
     scorer = graph.node("HPS_LoadScorer", scorer=pack("nodes.host").TINY_CHOICE, **judge)
     latent = graph.node("EmptySD3LatentImage", width=128, height=128, batch_size=1)
