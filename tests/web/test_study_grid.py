@@ -123,6 +123,19 @@ def test_two_axes_stand_across_and_down(stub_page: StubPage) -> None:
     assert stub_page.locator(".hps-line-head").all_inner_texts() == ["seed 100"]
 
 
+def test_several_rows_of_two_axes_begin_with_columns_of_settings(stub_page: StubPage) -> None:
+    shown(stub_page, crossed(blocks=2), width=1300)
+    assert heads(stub_page)[1].startswith("sampler0, 8 steps")
+    cross = stub_page.get_by_role("button", name="X/Y")
+    assert cross.get_attribute("aria-pressed") == "false"
+    cross.click()
+    assert cross.get_attribute("aria-pressed") == "true"
+    rows = [text.replace("\n", " ") for text in stub_page.locator(".hps-line-head").all_inner_texts()]
+    assert rows[0] == "4 seed 100"
+    stub_page.locator(".hps-sheet").evaluate("(e) => e.scrollTo(0, 9999)")
+    stub_page.locator(".hps-line-head", has_text="seed 101").first.wait_for()
+
+
 def test_axes_that_do_not_make_the_settings_leave_columns_of_settings(stub_page: StubPage) -> None:
     data = crossed()
     shown(stub_page, data | {"axes": [{"name": "a", "values": ["1", "2"]}, {"name": "b", "values": ["3", "4"]}]})
@@ -145,11 +158,13 @@ def test_one_stop_for_the_tab_key_and_arrows_inside(stub_page: StubPage) -> None
     shown(stub_page, study())
     assert stub_page.locator(".hps-sheet [tabindex='0']").count() == 1
     spot(stub_page, 0, 0).focus()
-    for key, where in [("ArrowRight", "0,1"), ("ArrowDown", "1,1"), ("End", "1,3"), ("Home", "1,0"), ("Control+End", "3,3"),
-                       ("ArrowDown", "3,3"), ("Control+Home", "0,0"), ("ArrowUp", "-1,0"), ("ArrowDown", "0,0")]:  # fmt: skip
+    moves = {"ArrowRight": "0,1", "ArrowDown": "1,1", "End": "1,3", "Home": "1,0", "Control+End": "3,3"}
+    for key, where in [*moves.items(), ("ArrowDown", "3,3"), ("Control+Home", "0,0"), ("ArrowUp", "-1,0")]:
         stub_page.keyboard.press(key)
         assert place(stub_page) == where, key
     assert stub_page.locator(".hps-sheet [tabindex='0']").count() == 1
+    assert stub_page.locator(".hps-subject").inner_text().startswith("euler\nThe reference")
+    stub_page.keyboard.press("ArrowDown")
     assert stub_page.locator(".hps-subject").inner_text().startswith("euler · 23.90 · rank 4 of 4 settings")
 
 
@@ -258,7 +273,8 @@ def test_odd_shapes_of_pictures_set_the_height(stub_page: StubPage) -> None:
     stub_page.hps_route("/view", lambda asked: Reply(svg, 200, "image/svg+xml"))
     shown(stub_page, study())
     stub_page.wait_for_function(
-        "() => { const b = document.querySelector('.hps-frame').getBoundingClientRect(); return b.height > 1.7 * b.width }"
+        """() => { const { width, height } = document.querySelector(".hps-frame").getBoundingClientRect();
+            return height > 1.7 * width }"""
     )
 
 

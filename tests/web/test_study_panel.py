@@ -1,4 +1,4 @@
-"""A comparison on its node: progress, verdict, standings, copying; coming back; several nodes; the files of a report."""
+"""A comparison on its node: progress, verdict, standings, copying; coming back; several nodes; files of a report."""
 
 from __future__ import annotations
 
@@ -65,6 +65,26 @@ def test_the_end_says_the_verdict_first(stub_page: StubPage) -> None:
     assert stub_page.evaluate("() => app.graph.getNodeById(1).badges.map((badge) => badge().text)") == ["HPS v2.1"]
 
 
+def test_a_long_verdict_is_there_in_full(stub_page: StubPage) -> None:
+    ended(
+        stub_page, headline="b, 4.5 steps is better than a: +1.0. It was picked after looking. " + "More words. " * 60
+    )
+    headline = stub_page.locator(".hps-headline")
+    assert headline.locator("b").inner_text() == "b, 4.5 steps is better than a: +1.0."
+    assert headline.evaluate("(e) => e.scrollHeight > e.clientHeight"), "it scrolls"
+    assert headline.bounding_box()["height"] < 80
+
+
+def test_settings_that_are_all_alike_have_no_signs(stub_page: StubPage) -> None:
+    ended(stub_page, contenders=[3, 2, 1, 0])
+    assert [row[0] for row in table(stub_page)] == ["1 ★", "2", "3", "4"]
+
+
+def test_what_rounds_to_nothing_has_no_sign(stub_page: StubPage) -> None:
+    ended(stub_page, comparisons=[comparison("heun", -0.001, "no evidence")])
+    assert next(row for row in table(stub_page) if row[1] == "heun")[3] == "0.00"
+
+
 def test_the_node_does_not_change_its_size_between_run_and_end(stub_page: StubPage) -> None:
     begin(stub_page)
     stub_page.send("hps.compare", compare("1", cells(4, 2, 2, 1), 1))
@@ -98,6 +118,7 @@ def test_standings_come_best_first_with_all_figures(stub_page: StubPage) -> None
     rows = table(stub_page)
     assert [row[1] for row in rows] == ["uni_pc", "dpmpp_2m", "heun", "euler"]
     assert rows[0] == ["1 ★", "uni_pc", "+0.75", "+1.50", "", "75%", "clear", "+60"]
+    assert rows[1][0] == "2 ≈", "one that the images do not put clearly below the first"
     assert rows[2] == ["3", "heun", "−0.25", "+0.50", "", "75%", "no evidence", "−20"]
     assert rows[3] == ["4", "euler", "−0.75", "–", "", "–", "reference", "−60"]
     title = stub_page.locator(".hps-standings tbody tr").nth(1).get_attribute("title") or ""

@@ -2,7 +2,7 @@
 // The grid of a comparison: a field that scrolls, of which only what can be seen is in the page, however large it is.
 import { el } from "./dom.js";
 import { createHead, createRow, createSpot, fillHead, fillRow, fillSpot } from "./grid_cells.js";
-import { ZOOMS, movedIn, sheetOf, sideOf, sizesOf, usualZoom, visible } from "./grid_layout.js";
+import { ZOOMS, movedIn, sheetOf, sizesOf, usualZoom, visible } from "./grid_layout.js";
 import { t } from "./host.js";
 
 /** @typedef {import("./study.js").Study} Study */
@@ -27,7 +27,8 @@ class Grid {
     this.study = null;
     /** @type {import("./grid_layout.js").Sheet | undefined} */
     this.sheet = undefined;
-    this.wish = { crossed: true, best: false };
+    /** @type {{crossed: boolean | null, best: boolean}} crossed: null until the person chooses */
+    this.wish = { crossed: null, best: false };
     /** @type {number | null} as the person chose it */
     this.zoom = null;
     this.aspect = 1;
@@ -93,7 +94,7 @@ class Grid {
     this.heads.clear();
   }
 
-  /** @param {Partial<{crossed: boolean, best: boolean}>} wish */
+  /** @param {{crossed?: boolean, best?: boolean}} wish */
   arrange(wish) {
     Object.assign(this.wish, wish);
     if (!this.study) return;
@@ -114,17 +115,20 @@ class Grid {
   /** @returns {number} */
   zoomNow() {
     if (!this.study?.pictures && !this.study?.live) return 0;
-    const { clientWidth } = this.element;
-    const side = sideOf(this.study.prompts.length, clientWidth);
-    return this.zoom ?? usualZoom(clientWidth, this.sheet?.columns.length ?? 1, side);
+    const { clientWidth: width, clientHeight: height } = this.element;
+    return this.zoom ?? usualZoom({ width, height }, this.aspect, this.shape(), this.sheet?.columns.length ?? 1);
+  }
+
+  shape() {
+    const width = this.element.clientWidth;
+    return { crossed: Boolean(this.sheet?.crossed), prompts: this.study?.prompts.length ?? 1, width };
   }
 
   /** Sizes of everything; then what can be seen. */
   layout() {
     const { study, sheet } = this;
     if (!study || !sheet || !this.element.clientWidth) return;
-    const shape = { crossed: sheet.crossed, prompts: study.prompts.length, width: this.element.clientWidth };
-    const sizes = sizesOf(this.zoomNow(), this.aspect, shape);
+    const sizes = sizesOf(this.zoomNow(), this.aspect, this.shape());
     this.sizes = sizes;
     const { style } = this.field;
     style.setProperty("--hps-cell-width", `${sizes.width - 6}px`);

@@ -169,7 +169,7 @@ export function fillRow(element, study, { block, title, starts }, at, sizes) {
   const text = words.length > 1 ? `${prompt + 1}. ${words[0]}` : "";
   main.textContent = title || text || seed;
   // Of one block only the axes are worth a word.
-  const place = study.blocks.size > 1 || study.seeds.length * study.prompts.length > 1 ? [text, seed] : [];
+  const place = study.blocks.size > 1 || study.seeds.length * study.prompts.length > 1 ? [seed, text] : [];
   detail.textContent = title ? place.filter(Boolean).join(" \u00b7 ") : text ? seed : "";
   head.title = [title && `${study.axes[1]?.name}: ${title}`, ...words].filter(Boolean).join("\n");
 }

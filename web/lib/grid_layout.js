@@ -17,13 +17,20 @@
 /** Widths of a picture in pixels; the first shows scores alone. */
 export const ZOOMS = [0, 56, 80, 112, 160, 224];
 /** Width that is taken where the person has not chosen one. */
-const USUAL = { least: 1, most: 4 };
+const USUAL = { least: 2, most: 4 };
 const GAP = 6;
+/** Room for a scroll bar. */
+const SPARE = 12;
 const CAPTION = 18;
 const SCORE = { width: 74, height: 24 };
 const HEAD = { plain: 30, full: 84 };
 /** Rows and columns beyond what can be seen, so that scrolling finds them drawn. */
 const BEYOND = 1;
+
+/** @param {Study} study @returns {boolean} whether two axes stand across and down by themselves: with one block */
+export function crossesItself(study) {
+  return crosses(study) && study.prompts.length * study.seeds.length === 1;
+}
 
 /** @param {Study} study @returns {boolean} whether two axes can stand across and down */
 export function crosses({ axes, settings }) {
@@ -34,11 +41,11 @@ export function crosses({ axes, settings }) {
 
 /**
  * @param {Study} study
- * @param {{crossed: boolean, best: boolean}} wish best: the best settings first
+ * @param {{crossed: boolean | null, best: boolean}} wish crossed: null for what is usual; best: the best settings first
  * @returns {Sheet}
  */
 export function sheetOf(study, { crossed, best }) {
-  return crossed && crosses(study) ? crossedSheet(study) : plainSheet(study, best);
+  return crosses(study) && (crossed ?? crossesItself(study)) ? crossedSheet(study) : plainSheet(study, best);
 }
 
 /** @param {Study} study @param {boolean} best @returns {Sheet} */
@@ -81,16 +88,18 @@ export function placeOf(setting, block, sheet) {
 }
 
 /**
- * The widest pictures that let all columns be seen, within the usual.
- * @param {number} width of the box
+ * The widest pictures that let all columns and two rows be seen, within the usual.
+ * @param {{width: number, height: number}} box
+ * @param {number} aspect width over height of a picture
+ * @param {{crossed: boolean, prompts: number, width: number}} shape as for sizesOf
  * @param {number} columns
- * @param {number} side width of the heads of rows
  * @returns {number} position in ZOOMS
  */
-export function usualZoom(width, columns, side) {
-  let zoom = USUAL.least + 1;
+export function usualZoom(box, aspect, shape, columns) {
+  let zoom = USUAL.least;
   for (let at = zoom; at <= USUAL.most; at++) {
-    if (side + columns * (Math.max(SCORE.width, ZOOMS[at]) + GAP) <= width - 12) zoom = at;
+    const { width, height, side, head } = sizesOf(at, aspect, shape);
+    if (side + columns * width <= box.width - SPARE && head + 2 * height <= box.height) zoom = at;
   }
   return zoom;
 }

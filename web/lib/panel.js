@@ -16,7 +16,7 @@ import { progressWords } from "./study_words.js";
 /** @typedef {import("./panel_kinds.js").Kind} Kind */
 
 /** Heights in pixels: of the bare line of words, and of what the parts need. */
-const HEIGHT = { bare: 34, chart: 130, words: 24, gallery: 256, pick: 24, warnings: 36, study: 470, report: 170 };
+const HEIGHT = { bare: 34, chart: 130, words: 24, gallery: 256, pick: 24, warnings: 36, study: 540, report: 170 };
 /** Least widths of a fresh node, so that everything can be read. */
 const WIDTH = { usual: 340, study: 640 };
 /** What the classic canvas keeps free around a widget of the page. */

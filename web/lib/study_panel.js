@@ -8,6 +8,7 @@ import { legend } from "./grid_cells.js";
 import { crosses } from "./grid_layout.js";
 import { t, toast } from "./host.js";
 import { placesOf, readStudy, spotAt } from "./study.js";
+import { createHeadline, fillHeadline } from "./study_report.js";
 import { createStandings } from "./study_table.js";
 import { rowView } from "./study_view.js";
 import { blockWords, isSeed, scoreWords, settingLines, standingWords, valuesText } from "./study_words.js";
@@ -50,7 +51,7 @@ class StudyPart {
     this.progress = el("div", {
       class: "hps-progress", role: "progressbar", ariaLabel: t("study.progressBar", "Images made"), ariaValueMin: "0",
     }, this.fill);
-    this.headline = el("div", { class: "hps-headline", hidden: true });
+    this.headline = createHeadline();
     this.warnings = el("div", { class: "hps-warnings", hidden: true, dataset: { captureWheel: "true", hpsScroll: "true" } });
     this.words = el("div", { class: "hps-subject" });
     const bar = el("div", { class: "hps-bar", role: "toolbar", ariaLabel: t("gallery.actions", "Actions") });
@@ -67,9 +68,9 @@ class StudyPart {
     return {
       grid: tab(t("study.tabGrid", "Grid"), "grid"),
       settings: tab(t("study.tabSettings", "Settings"), "settings"),
-      cross: button(t("study.cross", "X/Y"), "cross", () => this.toggle("cross", "crossed"),
+      cross: button(t("study.cross", "X/Y"), "cross", () => this.toggle("crossed"),
         t("study.crossTip", "The first axis across and the second one down, instead of one column a setting")),
-      best: button(t("study.bestFirst", "Best first"), "best-first", () => this.toggle("best", "best"),
+      best: button(t("study.bestFirst", "Best first"), "best-first", () => this.toggle("best"),
         t("study.bestFirstTip", "Columns in the order of the standings, instead of as they were named")),
       smaller: button("\u2212", "smaller", () => this.zoom(-1), t("study.smaller", "Smaller pictures (-)")),
       larger: button("+", "larger", () => this.zoom(1), t("study.larger", "Larger pictures (+)")),
@@ -80,8 +81,7 @@ class StudyPart {
     const { grid, settings, cross, best, smaller, larger } = this.tools;
     smaller.ariaLabel = smaller.title;
     larger.ariaLabel = larger.title;
-    cross.ariaPressed = "true";
-    best.ariaPressed = "false";
+    cross.ariaPressed = best.ariaPressed = "false";
     const tabs = el("div", {
       class: "hps-switches", role: "tablist", ariaLabel: t("study.views", "Views"),
       on: { keydown: (/** @type {KeyboardEvent} */ event) => this.onTabKey(event) },
@@ -133,13 +133,13 @@ class StudyPart {
     this.progress.hidden = !study.live;
     this.progress.ariaValueNow = String(study.done);
     this.progress.ariaValueMax = String(study.total);
-    this.headline.textContent = this.headline.title = study.headline;
-    this.headline.hidden = !study.headline;
+    fillHeadline(this.headline, study.headline);
     this.warnings.replaceChildren(...study.warnings.map((text) => el("div", { text: `\u26A0 ${text}` })));
     this.warnings.hidden = !study.warnings.length;
     this.tools.cross.hidden = !crosses(study);
-    this.tools.best.hidden = crosses(study) && this.grid.wish.crossed;
     this.grid.show(study);
+    this.tools.best.hidden = Boolean(this.grid.sheet?.crossed);
+    this.tools.cross.ariaPressed = String(Boolean(this.grid.sheet?.crossed));
     this.standings.show(study);
     this.tell(this.chosen);
     if (this.viewer && this.grid.sheet) this.viewer.update(rowView(study, this.grid.sheet, this.viewer.view.place ?? 0));
@@ -166,11 +166,11 @@ class StudyPart {
     else this.standings.draw();
   }
 
-  /** @param {"cross" | "best"} tool @param {"crossed" | "best"} wish */
-  toggle(tool, wish) {
-    const on = !this.grid.wish[wish];
-    this.tools[tool].ariaPressed = String(on);
+  /** @param {"crossed" | "best"} wish */
+  toggle(wish) {
+    const on = wish === "best" ? !this.grid.wish.best : !this.grid.sheet?.crossed;
     this.grid.arrange({ [wish]: on });
+    this.tools.best.ariaPressed = String(this.grid.wish.best);
     this.draw();
   }
 

@@ -15,9 +15,22 @@ export function createReport() {
   return new Report();
 }
 
+/** The place of the verdict; where it is long, it scrolls. */
+export function createHeadline() {
+  return el("div", { class: "hps-headline", hidden: true, dataset: { captureWheel: "true", hpsScroll: "true" } });
+}
+
+/** The first sentence says it, the others say what to think of it. @param {HTMLElement} element @param {string} text */
+export function fillHeadline(element, text) {
+  const [first] = text.match(/^.*?[.!?](?=\s+[A-Z"'(])/) ?? [text];
+  const rest = text.slice(first.length).trim();
+  element.replaceChildren(el("b", { text: first }), ...(rest ? [" ", el("span", { text: rest })] : []));
+  element.hidden = !text;
+}
+
 class Report {
   constructor() {
-    this.headline = el("div", { class: "hps-headline", hidden: true });
+    this.headline = createHeadline();
     this.files = el("ul", { class: "hps-files", ariaLabel: t("report.files", "Files") });
     const dataset = { captureWheel: "true", hpsScroll: "true" };
     const ariaLabel = t("report.table", "Table");
@@ -27,8 +40,7 @@ class Report {
 
   /** @param {any} data what the node gave */
   show(data) {
-    this.headline.textContent = String(data.headline ?? "");
-    this.headline.hidden = !data.headline;
+    fillHeadline(this.headline, String(data.headline ?? ""));
     this.files.replaceChildren(...list(data.files).map((file) => el("li", {}, entryOf(file))));
     this.table.textContent = String(data.table ?? "");
     this.table.hidden = !data.table;

@@ -4,8 +4,8 @@ import { button } from "./actions.js";
 import { el, svg } from "./dom.js";
 import { verdictChip } from "./grid_cells.js";
 import { t } from "./host.js";
-import { finite, number, signed } from "./ranking.js";
-import { differenceText, settingLines, winsText } from "./study_words.js";
+import { finite, number } from "./ranking.js";
+import { differenceText, gain, settingLines, winsText } from "./study_words.js";
 
 /** @typedef {import("./study.js").Study} Study */
 /** @typedef {{low: number, high: number}} Range */
@@ -133,16 +133,18 @@ function rowOf(study, setting, place, range, elo) {
   const contrast = study.contrasts.get(setting);
   const stand = study.stands.get(setting);
   const own = setting === study.reference;
-  const top = study.contenders.has(setting);
+  const all = study.contenders.size >= study.settings.length; // then it says nothing
+  const top = setting === study.order[0] && Boolean(study.headline);
+  const near = !all && study.contenders.has(setting) && !top;
   const lines = [study.settings[setting], ...settingLines(study, setting)];
-  if (top && study.contenders.size > 1) lines.push(t("study.contender", "the images do not put it clearly below the first"));
+  if (near) lines.push(t("study.contender", "the images do not put it clearly below the first"));
   const row = el("tr", { tabIndex: place ? -1 : 0, title: lines.join("\n"), dataset: { setting: String(setting) } });
   row.classList.toggle("hps-row-reference", own);
-  row.classList.toggle("hps-row-top", top);
+  row.classList.toggle("hps-row-top", top || near);
   const label = el("th", { scope: "row" }, el("span", { text: study.settings[setting] }));
   row.append(
-    el("td", { text: `${place + 1}${top ? " \u2605" : ""}` }), label,
-    el("td", { text: finite(stand?.relative) ? signed(stand.relative) : "\u2013" }),
+    el("td", { text: `${place + 1}${top ? " \u2605" : near ? " \u2248" : ""}` }), label,
+    el("td", { text: finite(stand?.relative) ? gain(stand.relative) : "\u2013" }),
     el("td", { text: own ? "\u2013" : differenceText(contrast) }),
     el("td", { class: "hps-bar-cell" }, bar(study, setting, range)),
     el("td", { text: own ? "\u2013" : winsText(contrast?.wins ?? null) }),
@@ -200,7 +202,7 @@ function bar(study, setting, range) {
 
 /** @param {import("./study.js").Contrast} contrast */
 function differenceWords({ difference, low, high }) {
-  const values = { value: signed(difference ?? 0), low: finite(low) ? number(low) : "", high: finite(high) ? number(high) : "" };
+  const values = { value: gain(difference ?? 0), low: finite(low) ? number(low) : "", high: finite(high) ? number(high) : "" };
   if (!finite(low) || !finite(high)) return values.value;
   return t("study.intervalWords", "{value}, interval {low} to {high}", values);
 }

@@ -74,13 +74,18 @@ function scoreOf(score) {
 
 /** @param {Contrast | undefined} contrast @returns {string} "+0.62", or a dash */
 export function differenceText(contrast) {
-  return contrast && contrast.difference !== null ? signed(contrast.difference) : "\u2013";
+  return contrast && contrast.difference !== null ? gain(contrast.difference) : "\u2013";
+}
+
+/** @param {number} value @returns {string} with its sign; what rounds to nothing has none */
+export function gain(value) {
+  return Number(number(Math.abs(value))) === 0 ? number(0) : signed(value);
 }
 
 /** @param {Contrast} contrast @returns {string} "0.31 to 0.93", "" where nothing is known */
 export function intervalText({ low, high }) {
   if (low === null || high === null) return "";
-  return t("study.interval", "{low} to {high}", { low: signed(low), high: signed(high) });
+  return t("study.interval", "{low} to {high}", { low: gain(low), high: gain(high) });
 }
 
 /** @param {number | null} share @returns {string} */
@@ -98,7 +103,7 @@ export function settingLines(study, setting) {
   const interval = intervalText(contrast);
   return [
     t("study.against", "{difference} against {reference}", {
-      difference: signed(contrast.difference), reference: study.settings[study.reference],
+      difference: gain(contrast.difference), reference: study.settings[study.reference],
     }) + (interval ? ` (${interval})` : ""),
     contrast.verdict && verdictWords(contrast.verdict),
     contrast.p === null ? "" : t("study.p", "p = {p} after correction", { p: chance(contrast.p) }),
