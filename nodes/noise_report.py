@@ -151,7 +151,7 @@ def trace(found: NoiseSearch, plan: Plan, main: str, notes: Sequence[str]) -> Se
     """Return how the optimisation went, for its report."""
     cost, health = found.cost, found.health
     return SearchTrace(
-        found.method,
+        plan.method,
         found.reason,
         found.seconds,
         curve=tuple(CurvePoint(p.images, _score(p, main), p.best_scores[main], p.held_out) for p in found.curve),

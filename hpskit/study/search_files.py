@@ -109,17 +109,26 @@ def search_sheet(pool: SearchPool, *, side: int = 256, max_side: int = 8192) -> 
     line = Lettering(max(side / 16, 11)).line
     side = max(min(side, (max_side - _GAP) // across - _GAP, (max_side - 5 * line) // down - 2 * line - 2 * _GAP), 16)
     small, large = Lettering(max(side / 16, 9)), Lettering(max(side / 13, 11))
+    tall = _height(shown, side)
     width, top = across * (side + _GAP) + _GAP, 2 * large.line + 2 * _GAP
-    height = top + down * (side + 2 * small.line + _GAP) + small.line + _GAP
+    height = top + down * (tall + 2 * small.line + _GAP) + small.line + _GAP
     sheet = Image.new("RGB", (width, min(height, max_side)), _BACK)
     _head(sheet, pool, large, len(shown))
     several = len(pool.prompts) > 1
     for place, image in enumerate(shown):
         left = _GAP + place % across * (side + _GAP)
-        _field(sheet, image, (left, top + place // across * (side + 2 * small.line + _GAP)), side, small, several)
+        at = (left, top + place // across * (tall + 2 * small.line + _GAP))
+        _field(sheet, image, at, (side, tall), small, several)
     words = "Scores compare within one prompt only." if several else f"Scores by {pool.scorer.name}."
     small.draw(sheet, (_GAP, height - small.line - _GAP / 2), small.cut(words, width - 2 * _GAP), _QUIET)
     return sheet
+
+
+def _height(shown: Sequence[PoolImage], side: int) -> int:
+    """Return the height of a field: that of the tallest image, where the shapes are known."""
+    if not all(image.width > 0 and image.height > 0 for image in shown):
+        return side
+    return max(round(side * min(image.height / image.width, 1.0)) for image in shown) or 1
 
 
 def _head(sheet: Image.Image, pool: SearchPool, letters: Lettering, shown: int) -> None:
@@ -133,24 +142,29 @@ def _head(sheet: Image.Image, pool: SearchPool, letters: Lettering, shown: int) 
 
 
 def _field(
-    sheet: Image.Image, image: PoolImage, at: tuple[int, int], side: int, letters: Lettering, several: bool
+    sheet: Image.Image,
+    image: PoolImage,
+    at: tuple[int, int],
+    size: tuple[int, int],
+    letters: Lettering,
+    several: bool,
 ) -> None:
     from PIL import ImageDraw
 
+    (x, y), (side, tall) = at, size
     picture = _opened(image, side)
     drawing = ImageDraw.Draw(sheet)
-    x, y = at
     if picture is None:
-        drawing.rectangle((x, y, x + side - 1, y + side - 1), outline=_QUIET)
+        drawing.rectangle((x, y, x + side - 1, y + tall - 1), outline=_QUIET)
     else:
-        sheet.paste(picture, (x + (side - picture.width) // 2, y + (side - picture.height) // 2))
+        sheet.paste(picture, (x + (side - picture.width) // 2, y + (tall - picture.height) // 2))
     best = image.rank == 1 and not several  # of several prompts, none is the best
     if best:
-        drawing.rectangle((x - 3, y - 3, x + side + 2, y + side + 2), outline=_BEST, width=3)
-    score = number(image.score) if several else f"#{image.rank}  {number(image.score)}"
-    letters.draw(sheet, (x, y + side + 2), letters.cut(score, side), _BEST if best else _INK)
+        drawing.rectangle((x - 3, y - 3, x + side + 2, y + tall + 2), outline=_BEST, width=3)
+    score = number(image.score) if several else f"#{image.rank}: {number(image.score)}"
+    letters.draw(sheet, (x, y + tall + 2), letters.cut(score, side), _BEST if best else _INK)
     if image.seed is not None:
-        letters.draw(sheet, (x, y + side + 2 + letters.line), letters.cut(f"seed {image.seed}", side), _QUIET)
+        letters.draw(sheet, (x, y + tall + 2 + letters.line), letters.cut(f"seed {image.seed}", side), _QUIET)
 
 
 def _opened(image: PoolImage, side: int) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from ..report import Chart, Figure, Headline, Line, Note, Pair, Report, Section, Table, Text
+from ..report import Chart, Column, Figure, Headline, Line, Note, Pair, Report, Section, Table, Text
 from ..types import ScorerInfo
 from .search_parts import Row, facts, notes, picture_of, setting_facts
 from .search_records import SearchPool, SearchTrace
@@ -95,7 +95,7 @@ def _held_out(trace: SearchTrace) -> Iterator[Chart]:
     if trace.held_out is None:
         return
     points = [(float(point.images), point.held_out) for point in trace.curve if point.held_out is not None]
-    if trace.held_out_start is not None:
+    if trace.held_out_start is not None and (not points or points[0][0] > 1):
         points.insert(0, (1.0, trace.held_out_start))
     note = (
         f"{trace.held_out.name} was never optimised. While it rises with the score, the picture gets better by both; "
@@ -113,7 +113,8 @@ def _table(pool: SearchPool, trace: SearchTrace) -> Table:
         row: Row = [name, image.score, *(image.parts.get(member) for member in pool.members)]
         rows.append([*row, *([other] if watched else [])])
     members = [info.name or name for name, info in pool.members.items()]
-    columns = ["image", "score", *members, *([f"held out: {trace.held_out.name}"] if trace.held_out else [])]
+    held_name = [f"held out: {trace.held_out.name}"] if trace.held_out else []
+    columns = [Column("image"), *(Column(name, 3) for name in ("score", *members, *held_name))]
     better = pool.images[1].score > pool.images[0].score
     return Table(columns, rows, "Scores", marked=frozenset({1}) if better else frozenset())
 

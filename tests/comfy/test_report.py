@@ -5,3 +5,4 @@ from __future__ import annotations
 from comfy_harness import checks
 
 test_report = checks("report")
+test_report_search = checks("report_search")

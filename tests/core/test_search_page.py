@@ -158,13 +158,15 @@ def test_an_optimisation_has_its_curve_and_its_watcher() -> None:
     text = words(noise())
     assert "Score 26.00 -> 26.80: +0.80 points" in text and "made to please this very scorer" in text
     score, held = section(noise(), report.Chart)
-    assert score.lines[0].points[-1] == (8.0, 26.8) and held.lines[0].points[0] == (1.0, 20.0)
+    assert score.lines[0].points[-1] == (8.0, 26.8) and held.lines[0].points[0] == (1.0, 20.05)
     assert [figure.value for figure in section(noise(), report.Headline)[0].figures] == [
         "+0.80",
         "26.80",
         "+0.40",
         "33 s",
     ]
+    later = noise(curve=noise().trace.curve[1:])  # type: ignore[union-attr]
+    assert section(later, report.Chart)[1].lines[0].points[:2] == [(1.0, 20.0), (3.0, 20.15)], "from the start on"
     assert "PickScore was never optimised" in text and "Noise health" in text
 
 
@@ -251,3 +253,8 @@ def test_the_sheet_is_bounded_and_shows_pictures(count: int, side: int, limit: i
     colours = {colour for _, colour in sheet.getcolors(sheet.width * sheet.height)}
     assert (22, 128, 61) in colours, "the best one is framed"
     assert any(colour[1:] == (80, 160) for colour in colours), "pictures are there"
+
+
+def test_the_fields_of_wide_images_are_flat() -> None:
+    images = tuple(replace(image, width=64, height=32) for image in pool().images)
+    assert search_sheet(pool(images=images)).height < 0.75 * search_sheet(pool()).height
