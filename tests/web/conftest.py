@@ -11,7 +11,7 @@ from comfy_harness import Server
 from web_harness import UI, Farm, Place, StubPage, chromium, places, why_not
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 HERE = Path(__file__).parent
 
@@ -43,13 +43,22 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+@pytest.fixture(scope="package")
+def _left() -> list[Page]:
+    """The page that the last test with a stand-in for the host left: a new one costs a second."""
+    return []
+
+
 @pytest.fixture
-def stub_page(browser: Browser) -> Iterator[StubPage]:
+def stub_page(browser: Browser, _left: list[Page], request: pytest.FixtureRequest) -> Iterator[StubPage]:
     """A page with a stand-in for the host; see StubPage."""
-    page = StubPage(browser)
+    page = StubPage(browser, _left.pop() if _left else None)
     yield page
     problems = page.problems
-    page.close()
+    if problems or getattr(request.node, "hps_failed", False):
+        page.close()
+    elif left := page.leave():
+        _left.append(left)
     assert not problems, "the page had problems:\n" + "\n".join(problems)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page, Request
@@ -20,9 +21,19 @@ class Watch:
         self.external: list[str] = []
         self._found: list[str] = []
         self._allowed = list(allowed)
-        page.on("pageerror", lambda error: self._found.append(f"uncaught: {error}"))
-        page.on("console", self._console)
-        page.on("request", self._request)
+        self._page = page
+        self._heard: dict[str, Callable[[Any], None]] = {
+            "pageerror": lambda error: self._found.append(f"uncaught: {error}"),
+            "console": self._console,
+            "request": self._request,
+        }
+        for name, listener in self._heard.items():
+            page.on(name, listener)  # type: ignore[call-overload]
+
+    def stop(self) -> None:
+        """Collect nothing more."""
+        for name, listener in self._heard.items():
+            self._page.remove_listener(name, listener)
 
     def allow(self, pattern: str) -> None:
         """Accept problems that match this regular expression."""

@@ -15,13 +15,19 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from .errors import Watch
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Browser, BrowserContext, Page, Route, ViewportSize
 
 REPO = Path(__file__).resolve().parents[2]
 WEB = REPO / "web"
 STUB = Path(__file__).with_name("stub")
 ORIGIN = "http://hps.test"
 PACK = "/extensions/hps-nodes/"
+SIZE: ViewportSize = {"width": 1000, "height": 700}
+PASSING = frozenset({
+    "add_style_tag", "evaluate", "evaluate_handle", "expect_response", "get_by_label", "get_by_role", "get_by_text",
+    "keyboard", "locator", "mouse", "screenshot", "set_viewport_size", "wait_for_function", "wait_for_timeout",
+})  # fmt: skip
+"""What of Playwright's Page leaves nothing behind that a new document, or leave(), does not undo."""
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".md": "text/markdown"}
 _TYPES |= {".json": "application/json", ".png": "image/png", ".svg": "image/svg+xml", ".webp": "image/webp"}
 
@@ -64,23 +70,36 @@ class StubPage:
     `problems`; the `stub_page` fixture fails a test that leaves some, unless `allow(pattern)` was called.
     """
 
-    def __init__(self, browser: Browser, **context: Any) -> None:
-        self.context = browser.new_context(viewport={"width": 1000, "height": 700}, **context)
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(5000)
+    def __init__(self, browser: Browser, page: Page | None = None) -> None:
+        self._page = page or browser.new_context(viewport=SIZE).new_page()
+        self._page.set_default_timeout(5000)
+        self._used_up = False
         self.asked: list[Asked] = []
         self._answers: list[tuple[str, Answer]] = []
-        self._watch = Watch(self.page, ORIGIN)
-        self.page.route("**/*", self._serve)
+        self._watch = Watch(self._page, ORIGIN)
+        self._page.route("**/*", self._serve)
         self.hps_route("/view", lambda asked: picture(asked.query.get("filename", "")))
         self.hps_route("/i18n", {})
         self.hps_route("/hps/v1/snapshot", {"v": 1, "nodes": {}})
         self.hps_route("/hps/v1/shown", {"v": 1, "workflow": "", "nodes": {}})
-        self.page.goto(ORIGIN + "/")
-        self.page.wait_for_function("() => Boolean(window.app)")
+        self._page.goto(ORIGIN + "/")
+        self._page.wait_for_function("() => Boolean(window.app)")
+
+    @property
+    def page(self) -> Page:
+        """Playwright's page; what is done to it here is not known, so no other test gets it."""
+        self._used_up = True
+        return self._page
+
+    @property
+    def context(self) -> BrowserContext:
+        """The page's context; no other test gets it either."""
+        return self.page.context
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["page"], name)
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._page if name in PASSING else self.page, name)
 
     # --- the server -------------------------------------------------------------------------------------------------
 
@@ -94,7 +113,7 @@ class StubPage:
 
     def delay(self, path: str, milliseconds: int) -> None:
         """Let api.fetchApi wait before it asks for `path`; an abort ends the wait."""
-        self.page.evaluate("([path, ms]) => { comfyAPI.api.api.delays[path] = ms }", [path, milliseconds])
+        self._page.evaluate("([path, ms]) => { comfyAPI.api.api.delays[path] = ms }", [path, milliseconds])
 
     def _serve(self, route: Route) -> None:
         request, parts = route.request, urlsplit(route.request.url)
@@ -124,7 +143,7 @@ class StubPage:
     def start(self, *modules: str) -> None:
         """Import modules of web/ (default: hps.js) as the host does at page load, then run init and setup."""
         urls = [PACK + name for name in modules or ("hps.js",)]
-        self.page.evaluate(
+        self._page.evaluate(
             """async (urls) => {
                 for (const url of urls) await import(url);
                 await app.invoke("init");
@@ -135,11 +154,11 @@ class StubPage:
 
     def add_node(self, **options: Any) -> None:
         """Add a StubNode (id, type, title, widgets=[{type, name, value}], inputs, outputs, size) to the graph."""
-        self.page.evaluate("async (options) => { await app.addNode(options) }", options)
+        self._page.evaluate("async (options) => { await app.addNode(options) }", options)
 
     def send(self, event: str, detail: Any) -> None:
         """Deliver an event of the server's socket, such as hps.candidate."""
-        self.page.evaluate("([e, d]) => { comfyAPI.api.api.dispatchCustomEvent(e, d) }", [event, detail])
+        self._page.evaluate("([e, d]) => { comfyAPI.api.api.dispatchCustomEvent(e, d) }", [event, detail])
 
     def executed(self, node: str, output: dict[str, Any]) -> None:
         """Tell that a node has run: its outputs are kept and its onExecuted is called."""
@@ -147,11 +166,11 @@ class StubPage:
 
     def open_tab(self, tab: str) -> None:
         """Open the sidebar tab of that id, or close it when it is open."""
-        self.page.evaluate("(id) => app.extensionManager.toggleTab(id)", tab)
+        self._page.evaluate("(id) => app.extensionManager.toggleTab(id)", tab)
 
     def theme(self, name: str) -> None:
         """Switch to the "light" or the "dark" theme."""
-        self.page.evaluate(
+        self._page.evaluate(
             """(dark) => { document.documentElement.classList.toggle("dark", dark);
                            document.body.classList.toggle("dark-theme", dark) }""",
             name == "dark",
@@ -160,12 +179,12 @@ class StubPage:
     @property
     def toasts(self) -> list[dict[str, Any]]:
         """The toasts so far."""
-        return list(self.page.evaluate("() => app.extensionManager.toasts"))
+        return list(self._page.evaluate("() => app.extensionManager.toasts"))
 
     @property
     def copied(self) -> list[str]:
         """The texts copied so far; the page is not a secure context, so there is no navigator.clipboard."""
-        return list(self.page.evaluate("() => window.stubCopied"))
+        return list(self._page.evaluate("() => window.stubCopied"))
 
     # --- problems ---------------------------------------------------------------------------------------------------
 
@@ -180,7 +199,34 @@ class StubPage:
 
     def close(self) -> None:
         """Close the page and its context."""
-        self.context.close()
+        self._page.context.close()
+
+    def leave(self) -> Page | None:
+        """Return the page, empty, for another test; None, and it is closed, when something of this one would stay.
+
+        What a page keeps beyond a document (the pointer, held keys, its size, cookies) is put back; what a document
+        keeps goes with it: the next one is loaded with every script anew.
+        """
+        if self._used_up or self._page.is_closed():
+            self.close()
+            return None
+        self._watch.stop()
+        self._page.unroute_all(behavior="ignoreErrors")
+        self._page.route("**/*", _emptied)
+        self._page.goto(ORIGIN + "/empty")
+        self._page.unroute_all(behavior="ignoreErrors")
+        self._page.set_viewport_size(SIZE)
+        self._page.mouse.move(-1, -1)
+        self._page.context.clear_cookies()
+        self._page.evaluate("() => { localStorage.clear(); sessionStorage.clear() }")
+        return self._page
+
+
+def _emptied(route: Route) -> None:
+    if route.request.is_navigation_request():
+        route.fulfill(body="<!doctype html>", content_type="text/html")
+    else:
+        route.abort()
 
 
 def _file(path: str) -> Reply | None:

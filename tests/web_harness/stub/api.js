@@ -51,6 +51,7 @@ class StubApi extends EventTarget {
   /** @param {string} path @param {AbortSignal | null} signal */
   #wait(path, signal) {
     const milliseconds = this.delays[path];
+    if (signal?.aborted) return Promise.reject(signal.reason);
     if (!milliseconds) return Promise.resolve();
     return new Promise((resolve, reject) => {
       setTimeout(resolve, milliseconds);
