@@ -15,6 +15,7 @@ PACK = "hps-nodes"
 """Folder name of the pack below custom_nodes; its web files are served under /extensions/hps-nodes/."""
 
 _NEEDED = "import torch, aiohttp, safetensors, einops, transformers, requests"
+_ALL = f"{_NEEDED}, open_clip"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def _interpreters(root: Path) -> list[Path]:
     return [venv / binary for venv in venvs if (venv / binary).exists()] + [Path(sys.executable)]
 
 
+@functools.cache
 def _can(python: Path, code: str) -> bool:
     try:
         return subprocess.run([python, "-c", code], capture_output=True, timeout=120, check=False).returncode == 0
@@ -71,10 +73,12 @@ def find_hosts() -> tuple[tuple[Host, ...], str]:
         if not (root / "main.py").exists():
             reasons.append(f"no ComfyUI in {root} (set COMFYUI_PATH)")
             continue
-        python = next((python for python in _interpreters(root) if _can(python, _NEEDED)), None)
+        pythons = _interpreters(root)
+        # Almost always the first one has everything, and these imports take seconds: one process asks for all of them.
+        python = pythons[0] if _can(pythons[0], _ALL) else next((each for each in pythons if _can(each, _NEEDED)), None)
         if python is None:
             reasons.append(f"no Python with ComfyUI's requirements for {root} (set COMFYUI_PYTHON)")
-        elif not _can(python, "import open_clip"):
+        elif not _can(python, _ALL):
             reasons.append(f"open_clip_torch is not installed in {python}")
         else:
             hosts.append(Host(root, python, _version(root)))
