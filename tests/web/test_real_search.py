@@ -81,13 +81,22 @@ def test_a_cancelled_chart_stays(ui: UI) -> None:
     assert points(ui) >= min(8, kept) > 0
 
 
+def running(server: Server) -> list[str]:
+    """Return the ids of the prompts that the server works on."""
+    return [entry[1] for entry in server.get("/queue")["queue_running"]]
+
+
 def test_a_page_that_closes_harms_no_run(ui: UI, another: Callable[[], UI], server: Server) -> None:
     leaver = another()
-    begin(leaver, "best_of_8", SEARCH, n=40, chunk=4)
+    # It ends by the clock, so that it lasts on a fast machine, too.
+    begin(leaver, "best_of_8", SEARCH, n=4096, chunk=4, max_seconds=8.0)
     seed = leaver.get(SEARCH, "seed")
+    prompt = leaver.prompt()
+    leaver.until(lambda: prompt in running(server), 30)
     leaver.until(lambda: leaver.cells().count() > 0, 30)
-    prompt = server.get("/queue")["queue_running"][0][1]
+    assert prompt in running(server), "the run was over before the page was closed"
     leaver.page.close()
+    assert prompt in running(server), "the run went on when the page was closed"
     history = server.wait(prompt, 90)
     assert history.status == "success"
     assert any(output.get("hps", [{}])[0].get("seeds", [])[:1] == [str(seed)] for output in history.outputs.values())

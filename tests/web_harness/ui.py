@@ -54,7 +54,8 @@ _HELPERS = """
             await app.queuePrompt(0, 1);
             if (queued.length === before) throw new Error("the server did not take the workflow");
         };
-        window.hpsTest = { root, node, widget, running, start, last: () => ends.get(queued.at(-1)) };
+        const prompt = () => queued.at(-1);
+        window.hpsTest = { root, node, widget, running, start, prompt, last: () => ends.get(prompt()) };
     }
 """
 
@@ -86,7 +87,8 @@ class UI:
         self.page.evaluate(_HELPERS)
 
     def reload(self) -> None:
-        """Load the page again."""
+        """Load the page again, in its renderer: another page may have chosen the other one meanwhile."""
+        self.server.post("/settings/Comfy.VueNodes.Enabled", self.place.vue)
         self.page.reload()
         self.page.wait_for_function(_READY, timeout=90_000)
         self.page.evaluate(_HELPERS)
@@ -115,6 +117,10 @@ class UI:
     def start(self) -> None:
         """Queue the workflow without waiting for its end."""
         self.page.evaluate("() => hpsTest.start()")
+
+    def prompt(self) -> str:
+        """Return the id of the prompt that was queued last."""
+        return str(self.page.evaluate("() => hpsTest.prompt()"))
 
     def ended(self, timeout: float = 60) -> str:
         """Wait until everything that start() queued has ended; return how the last one did."""
