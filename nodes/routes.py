@@ -16,7 +16,7 @@ import folder_paths
 from aiohttp import web
 
 from ..hpskit.ledger import SORTS, Ledger, Pick, Query, Row
-from . import pictures, recording, settings
+from . import compare_store, pictures, recording, settings
 from .guarded import Handler, Refused, guarded, json_body, one_of, seconds, whole
 from .notices import prompt_of, without_nan
 from .recall import MEMORY
@@ -150,6 +150,7 @@ async def purge(request: web.Request) -> web.StreamResponse:
     before = seconds(body.get("before"), "before")
     if before is None:
         await asyncio.to_thread(pictures.clear)
+        await asyncio.to_thread(compare_store.forget)
         MEMORY.clear()
     return _json({"deleted": await _ask(lambda ledger: ledger.purge(before=before))})
 
