@@ -16,10 +16,15 @@ PAGE = ROOT / "README.md"
 sys.path.insert(0, str(ROOT))
 
 
+THEMES = ("load", "score", "select", "best_of_n", "compare", "compare_images", "report", "optimize_noise", "noise")
+THEMES += ("save", "embedded", "steer")
+"""Files of nodes/ that define nodes, in the order of the table."""
+
+
 def node_table() -> str:
     """Return one row a node: display name, id and what it does."""
     rows = ["| node | id | what it does |", "|---|---|---|"]
-    for theme in ("load", "score", "select", "best_of_n", "optimize_noise", "noise", "save", "embedded", "steer"):
+    for theme in THEMES:
         tree = ast.parse((ROOT / "nodes" / f"{theme}.py").read_text(encoding="utf-8"))
         for call in ast.walk(tree):
             fields = _literals(call) if isinstance(call, ast.Call) else {}
