@@ -55,8 +55,18 @@ def total(server: Server) -> int:
 
 
 @pytest.fixture
-def board(ui: UI) -> Iterator[Locator]:
-    """The leaderboard, after a search has run."""
+def clean(ui: UI) -> UI:
+    """The page with an empty ledger, loaded anew: it forgets filters, order and what earlier tests have left open."""
+    assert ui.server.post("/hps/v1/ledger/purge", {"confirm": True, "before": None})["v"] == 1
+    ui.reload()
+    assert total(ui.server) == 0
+    return ui
+
+
+@pytest.fixture
+def board(clean: UI) -> Iterator[Locator]:
+    """The leaderboard, after a search has run into an empty ledger."""
+    ui = clean
     run_search(ui)
     panel = ui.open_board()
     ui.page.locator(ROWS).first.wait_for()
@@ -67,7 +77,6 @@ def board(ui: UI) -> Iterator[Locator]:
 @pytest.mark.renderers
 def test_rows_appear_when_a_run_has_ended(ui: UI, board: Locator) -> None:
     ui.page.locator(".hps-filters summary").first.click()
-    # The list shows the best fifty: those of earlier tests may be better than all of this run.
     choice(ui, "Sort by").select_option("time")
     new = run_search(ui, 4)
     ui.until(lambda: set(new) <= set(seeds(ui)))
@@ -159,7 +168,8 @@ def coded() -> dict[str, Any]:
 
 
 @pytest.mark.renderers
-def test_a_prompt_made_of_code_is_only_ever_text(ui: UI) -> None:
+def test_a_prompt_made_of_code_is_only_ever_text(clean: UI) -> None:
+    ui = clean
     asked: list[str] = []
     ui.page.on("request", lambda request: asked.append(request.url))
     ui.load(coded(), HPS_BestOfNSimple__prompt=CODE, HPS_BestOfNSimple__n=3, HPS_BestOfNSimple__seed=fresh_seed())
