@@ -21,6 +21,8 @@ os.environ["HPS_WEB_MATRIX"] = "all"
 
 from PIL import Image  # noqa: E402
 from web_harness import UI, Farm, Place, chromium, places  # noqa: E402
+from web_harness.study_graph import NODE as COMPARE  # noqa: E402
+from web_harness.study_graph import PROMPTS, compare_graph  # noqa: E402
 
 LARGEST = 300_000
 SEARCH, NOISE = "HPS_BestOfNSimple", "HPS_OptimizeNoiseSimple"
@@ -112,6 +114,24 @@ def chart(ui: UI) -> None:
     save(ui, "chart", around(ui, ".hps-node:visible", 18, 60))
 
 
+def compare(ui: UI) -> None:
+    """A comparison of six settings: the grid with its verdict, then the standings."""
+    ui.load(compare_graph((760, 1260)), "compare settings")
+    ui.set("HPS_LoadScorer", "scorer", "hps-tiny-shapes (miniature for trials: judges coloured shapes only)")
+    given = {"prompts": "\n".join(PROMPTS), "samplers": "euler, heun, dpmpp_2m", "steps": "2, 4", "cfgs": "2"}
+    for name, value in {**given, "first_seed": 7, "seeds_per_prompt": 8}.items():
+        ui.set(COMPARE, name, value)
+    ui.run(300)
+    ui.focus(COMPARE)
+    ui.page.locator(".hps-headline:visible").wait_for()
+    tidy(ui)
+    ui.page.locator(".hps-spot[data-place='1,3']:visible").hover()
+    save(ui, "compare", around(ui, ".hps-node:visible", 18))
+    ui.page.get_by_role("tab", name="Settings").click()
+    ui.page.locator("tr[data-setting='1']").click()
+    save(ui, "standings", around(ui, ".hps-node:visible", 18))
+
+
 def leaderboard(ui: UI) -> None:
     """The leaderboard beside a workflow."""
     searched(ui, seed=31, sampler_name="heun")
@@ -160,7 +180,8 @@ def nodes_2(ui: UI) -> None:
 
 
 CLASSIC: dict[str, Callable[[UI], None]] = {
-    "gallery": gallery, "chart": chart, "leaderboard": leaderboard, "picks": picks, "light-theme": light,
+    "gallery": gallery, "chart": chart, "compare": compare, "leaderboard": leaderboard, "picks": picks,
+    "light-theme": light,
 }  # fmt: skip
 
 

@@ -97,6 +97,8 @@ def _comparison(found: Comparison) -> dict[str, Any]:
         "difference": found.difference,
         "low": found.interval.low,
         "high": found.interval.high,
+        "adjusted_low": found.adjusted.low,
+        "adjusted_high": found.adjusted.high,
         "p": found.p,
         "p_adjusted": found.p_adjusted,
         "verdict": found.verdict,

@@ -63,7 +63,7 @@ export function fillSpot(element, study, { setting, block, row, column }, sizes)
   frame.hidden = !sizes.picture;
   showPicture(image, sizes.picture ? spot?.thumb ?? null : null);
   // A cell that is still to come is a blank field: words in every one of them would be noise.
-  score.textContent = spot ? number(spot.score) : study.live ? "" : scoreWords(study, spot);
+  score.textContent = spot ? number(spot.score).replace("-", "\u2212") : study.live ? "" : scoreWords(study, spot);
   mark.hidden = !spot?.best;
 }
 

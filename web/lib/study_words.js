@@ -106,7 +106,7 @@ export function settingLines(study, setting) {
       difference: gain(contrast.difference), reference: study.settings[study.reference],
     }) + (interval ? ` (${interval})` : ""),
     contrast.verdict && verdictWords(contrast.verdict),
-    contrast.p === null ? "" : t("study.p", "p = {p} after correction", { p: chance(contrast.p) }),
+    contrast.p === null ? "" : t("study.p", "p {p} after correction", { p: chance(contrast.p) }),
     contrast.wins === null ? "" : t("study.winsOf", "higher in {share} of {n} pairs", {
       share: percent(contrast.wins), n: contrast.pairs,
     }),
@@ -115,9 +115,9 @@ export function settingLines(study, setting) {
   ].filter(Boolean);
 }
 
-/** @param {number} p */
+/** @param {number} p @returns {string} "= 0.031" */
 function chance(p) {
-  return p < 0.001 ? "< 0.001" : p.toFixed(3);
+  return p < 0.001 ? "< 0.001" : `= ${p.toFixed(3)}`;
 }
 
 /** @param {Study} study @param {number} setting @returns {string} its values by name, one a line; "" for bare names */
