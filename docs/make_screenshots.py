@@ -162,7 +162,8 @@ def picks(ui: UI) -> None:
         ui.page.locator(".hps-picks[data-state=revealed]").wait_for()
         ui.page.keyboard.press("n")
     tidy(ui)
-    ui.page.locator(".hps-auto input").set_checked(False, force=True) if ui.page.locator(".hps-auto").is_visible() else None
+    if ui.page.locator(".hps-auto").is_visible():
+        ui.page.locator(".hps-auto input").set_checked(False, force=True)
     card.focus()
     ui.page.keyboard.press("1")
     ui.page.locator(".hps-picks[data-state=revealed]").wait_for()
