@@ -72,7 +72,7 @@ def study_graph(prompts: list[str], seeds: int) -> dict[str, Any]:
         "schedulers": SCHEDULER,
         "steps": ", ".join(map(str, STEPS)),
         "cfgs": str(CFG),
-        "seed": 1,
+        "first_seed": 1,
         "seeds_per_prompt": seeds,
     }
     return shared_nodes() | {COMPARE: {"class_type": "HPS_CompareSettings", "inputs": inputs}}

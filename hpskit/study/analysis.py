@@ -18,6 +18,7 @@ from ..stats.ranks import friedman
 from .cautions import warnings_of
 from .contrasts import Family, Method, compare, mean_of, p_values
 from .records import Analysis, Comparison, Study, Units
+from .rounding import without_rounding
 from .standings import standings
 from .verdict import headline
 
@@ -93,7 +94,7 @@ def _check(study: Study, confidence: float, draws: int, units: str) -> None:
 
 def _scores(study: Study, part: str | None) -> Array:
     values = study.scores(part)
-    return np.where(np.isfinite(values), values, np.nan)
+    return without_rounding(np.where(np.isfinite(values), values, np.nan), study.scorer.dtype)
 
 
 def _other_parts(study: Study) -> tuple[str, ...]:
