@@ -52,9 +52,7 @@ class CompareSettings(io.ComfyNode):
                     "positive", optional=True, tooltip="Instead of the encoded prompt; then give exactly one prompt."
                 ),
                 io.Conditioning.Input("negative", optional=True, tooltip="Instead of the encoded negative text."),
-                *compare_inputs.prompts(),
-                *compare_inputs.settings(),
-                *compare_inputs.runs(),
+                *compare_inputs.typed(),
             ],
             outputs=[
                 HPS_STUDY.Output(display_name="study", tooltip="All scores with what they show, for HPS Report."),

@@ -1,5 +1,8 @@
 """What a person types to say which settings are compared: lists of names, numbers with ranges, files, prompts.
 
+Names and numbers are separated by commas, LoRAs with their strengths and checkpoints by semicolons, prompt variants by
+vertical bars; a new line separates everywhere, and is all that separates prompts.
+
 Numbers know three kinds of ranges, those of the well-known XYZ plot: "4-20 (+4)" counts by a step, "0.5-1.5 [5]" takes
 that many values, evenly spaced, and "1-4" counts by one. Whatever stands in a text twice counts once.
 """
@@ -62,12 +65,12 @@ def names(text: str, known: Sequence[str], what: str) -> tuple[str, ...]:
 
 
 def files(text: str, known: Sequence[str], what: str) -> tuple[str, ...]:
-    """Return the file names in a text, each as it is known; a line that is a known name may hold commas.
+    """Return the file names in a text, each as it is known, between semicolons, ends of lines or commas.
 
-    Folder and extension may be left out where only one file is meant.
+    A part that is a known name may hold commas. Folder and extension may be left out where only one file is meant.
     """
     found: list[str] = []
-    for line in pieces(text, "\n"):
+    for line in pieces(text, ";\n"):
         whole = _match(line.text, known)
         parts = [] if whole else [Piece(part.text, line.at + part.at - 1) for part in pieces(line.text)]
         found += [whole] if whole else [_known(part, known, what) for part in parts]
@@ -205,17 +208,18 @@ def number_text(value: float) -> str:
 
 
 def lora_lines(text: str, known: Sequence[str]) -> tuple[tuple[str, tuple[float, ...]], ...]:
-    """Return file and strengths of each line "file: 0, 0.5, 1"; a line without strengths means 1."""
+    """Return file and strengths of each part "file: 0, 0.5, 1", between semicolons or ends of lines; 1 without any."""
     found: dict[str, tuple[float, ...]] = {}
-    for line in pieces(text, "\n"):
+    for line in pieces(text, ";\n"):
         name, colon, given = line.text.rpartition(":")
-        file = _known(Piece((name if colon else line.text).strip(), line.at), known, "LoRA")
+        said = (name if colon else line.text).strip()
+        file = _known(Piece(said, line.at), known, "LoRA")
         at = line.at + len(name) + 1
         strengths = numbers(given, f"strength of {file}", low=-100, high=100, at=at) if colon else (1.0,)
         if not strengths:
-            raise StudyError(f'"{_short(line.text)}" names no strength: write {name}: 0, 0.5, 1.')
+            raise StudyError(f'"{_short(line.text)}" names no strength: write {said}: 0, 0.5, 1.')
         if file in found:
-            raise StudyError(f"The LoRA {file} stands on two lines: put all its strengths on one.")
+            raise StudyError(f"The LoRA {file} is named twice. Give all its strengths at once: {said}: 0, 0.5, 1.")
         found[file] = tuple(float(value) for value in strengths)
     return tuple(found.items())
 
@@ -226,12 +230,24 @@ def prompt_lines(text: str) -> tuple[str, ...]:
 
 
 def variant_lines(text: str) -> tuple[str, ...]:
-    """Return the variants, one a line, each with {prompt} in it; without any, the prompt as it is."""
-    found = prompt_lines(text)
-    for line in found:
-        if PLACE not in line:
+    """Return the variants, between vertical bars or ends of lines, each with {prompt}; without any, the prompt."""
+    found = _unique(part.strip() for line in text.splitlines() for part in _bars(line) if part.strip())
+    for part in found:
+        if PLACE not in part:
             raise StudyError(
-                f'The prompt variant "{_short(line)}" does not say where the prompt goes. Write {PLACE} there, such as '
-                f"{PLACE}, oil painting."
+                f'The prompt variant "{_short(part)}" does not say where the prompt goes. Write {PLACE} there, and | '
+                f"between variants, such as {PLACE} | {PLACE}, oil painting."
             )
     return found or (PLACE,)
+
+
+def _bars(line: str) -> list[str]:
+    """Return the parts between vertical bars; those in {a|b} and [a|b] belong to a prompt and separate nothing."""
+    parts, depth = [""], 0
+    for character in line:
+        depth = max(0, depth + (character in "{[") - (character in "}]"))
+        if character == "|" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts if depth == 0 else line.split("|")

@@ -49,6 +49,8 @@ def test_many_names_are_not_all_listed() -> None:
 
 def test_files_without_folder_or_extension_where_one_is_meant() -> None:
     assert axes.files("sd15, base\none, two.ckpt", CHECKPOINTS, "checkpoint") == tuple(CHECKPOINTS)
+    assert axes.files(" sd15; base ;one, two.ckpt;", CHECKPOINTS, "checkpoint") == tuple(CHECKPOINTS)
+    assert "character 7" in refusal(axes.files, "sd15; sd51", CHECKPOINTS, "checkpoint")
     assert axes.files("xl/base", CHECKPOINTS, "checkpoint") == (CHECKPOINTS[1],)
     said = refusal(axes.files, "sd15\nsd51", CHECKPOINTS, "checkpoint")
     assert "character 6" in said and "sd15.safetensors" in said
@@ -161,17 +163,29 @@ def test_lora_lines() -> None:
         (LORAS[3], (1.0,)),
         (LORAS[2], (1.0,)),
     )
-    assert "two lines" in refusal(axes.lora_lines, "detail: 1\ndetail.safetensors: 2", LORAS)
+    assert axes.lora_lines(text.replace("\n", ";"), LORAS) == axes.lora_lines(text, LORAS)
+    assert axes.lora_lines("detail: 0, .5; style/ink", LORAS) == ((LORAS[0], (0.0, 0.5)), (LORAS[1], (1.0,)))
+    for twice in ("detail: 1\ndetail.safetensors: 2", "detail; detail.safetensors"):
+        said = refusal(axes.lora_lines, twice, LORAS)
+        assert "named twice" in said and "at once: detail.safetensors: 0, 0.5, 1." in said
     assert "no strength" in refusal(axes.lora_lines, "detail:", LORAS)
     assert "Did you mean detail.safetensors" in refusal(axes.lora_lines, "detial: 1", LORAS)
     assert "character 12" in refusal(axes.lora_lines, "detail: 1, x", LORAS)
+    assert "character 22" in refusal(axes.lora_lines, "detail: 1; ink/x: 1, y; ", [*LORAS, "ink/x"])
 
 
 def test_prompts_and_variants() -> None:
     assert axes.prompt_lines(" a cat \n\n\r\na dog\na cat\n") == ("a cat", "a dog")
     assert axes.variant_lines("") == ("{prompt}",)
     assert axes.variant_lines("{prompt}\n{prompt}, oil") == ("{prompt}", "{prompt}, oil")
+    assert axes.variant_lines("{prompt}|{prompt}, oil | {prompt}|| ") == ("{prompt}", "{prompt}, oil")
+    assert axes.variant_lines("{prompt}, {red|blue}|[big|{a|b}] {prompt}") == (
+        "{prompt}, {red|blue}",
+        "[big|{a|b}] {prompt}",
+    )
+    assert axes.variant_lines("{prompt} :[ | {prompt}") == ("{prompt} :[", "{prompt}"), "a bracket that stays open"
     assert "{prompt}" in refusal(axes.variant_lines, "oil painting")
+    assert "between variants" in refusal(axes.variant_lines, "{prompt}; oil | oil painting")
 
 
 # --- design ----------------------------------------------------------------------------------------------------------
