@@ -53,8 +53,8 @@ def test_rows_are_prompts_with_seeds_and_columns_settings(stub_page: StubPage) -
     assert heads(stub_page) == [
         "euler reference",
         "heun +0.50 no evidence",
-        "dpmpp_2m +1.00 leaning",
-        "uni_pc +1.50 clear",
+        "dpmpp_2m +1.00 leaning better",
+        "uni_pc +1.50 clear better",
     ]
     assert scores(stub_page, 0) == ["23.90", "24.50", "25.10", "25.45"]
     place = f"best of this prompt and seed, {PROMPTS[1]}, seed 100"

@@ -1,4 +1,4 @@
-"""A comparison on its node: progress, verdict, standings, copying; coming back; several nodes; files of a report."""
+"""A comparison on its node: progress, verdict, standings, copying; coming back; several nodes."""
 
 from __future__ import annotations
 
@@ -71,8 +71,42 @@ def test_a_long_verdict_is_there_in_full(stub_page: StubPage) -> None:
     )
     headline = stub_page.locator(".hps-headline")
     assert headline.locator("b").inner_text() == "b, 4.5 steps is better than a: +1.0."
-    assert headline.evaluate("(e) => e.scrollHeight > e.clientHeight"), "it scrolls"
+    assert headline.evaluate("(e) => e.scrollHeight > e.clientHeight")
     assert headline.bounding_box()["height"] < 80
+    more = stub_page.get_by_role("button", name="more", exact=True)
+    size = stub_page.evaluate("() => [...app.graph.getNodeById(1).size]")
+    more.click()
+    assert headline.bounding_box()["height"] > 100
+    assert headline.evaluate("(e) => getComputedStyle(e).overflowY") == "auto", "what still has no room scrolls"
+    assert stub_page.evaluate("() => [...app.graph.getNodeById(1).size]") == size, "the node keeps its size"
+    stub_page.get_by_role("button", name="less").click()
+    assert headline.bounding_box()["height"] < 80
+
+
+def test_notes_that_are_cut_say_how_many(stub_page: StubPage) -> None:
+    ended(stub_page, warnings=[f"Note {n} is a sentence. " + "More of it. " * 20 for n in range(4)])
+    notes = stub_page.locator(".hps-warnings")
+    more = stub_page.get_by_role("button", name="more (3)")
+    assert more.get_attribute("aria-expanded") == "false" and notes.bounding_box()["height"] < 50
+    more.click()
+    assert notes.evaluate("(e) => e.scrollHeight <= e.clientHeight + 1"), "all of it can be seen"
+    assert stub_page.get_by_role("button", name="less").get_attribute("aria-expanded") == "true"
+    buttons, panel = (stub_page.locator(name).bounding_box() for name in (".hps-bar", ".hps-node"))
+    assert buttons["y"] + buttons["height"] <= panel["y"] + panel["height"], "nothing is pushed out of the node"
+
+
+def test_notes_take_the_room_below_the_standings(stub_page: StubPage) -> None:
+    ended(stub_page, warnings=[f"Note {n}. " + "More of it. " * 8 for n in range(4)])
+    stub_page.get_by_role("tab", name="Settings").click()
+    notes = stub_page.locator(".hps-warnings")
+    stub_page.wait_for_function("() => document.querySelector('.hps-fold .hps-warnings').clientHeight > 100")
+    assert notes.evaluate("(e) => e.scrollHeight <= e.clientHeight + 1")
+    assert stub_page.get_by_role("button", name="more").count() == 0
+
+
+def test_short_words_have_no_button(stub_page: StubPage) -> None:
+    ended(stub_page)
+    assert stub_page.locator(".hps-unfold:visible").count() == 0
 
 
 def test_settings_that_are_all_alike_have_no_signs(stub_page: StubPage) -> None:
@@ -82,7 +116,7 @@ def test_settings_that_are_all_alike_have_no_signs(stub_page: StubPage) -> None:
 
 def test_what_rounds_to_nothing_has_no_sign(stub_page: StubPage) -> None:
     ended(stub_page, comparisons=[comparison("heun", -0.001, "no evidence")])
-    assert next(row for row in table(stub_page) if row[1] == "heun")[3] == "0.00"
+    assert next(row for row in table(stub_page) if row[1] == "heun")[2] == "0.00"
 
 
 def test_the_node_does_not_change_its_size_between_run_and_end(stub_page: StubPage) -> None:
@@ -104,7 +138,7 @@ def test_an_interrupted_run_keeps_what_was_made(stub_page: StubPage) -> None:
     stub_page.send("hps.compare", compare("1", cells(4, 2, 2, 7), 7))
     stub_page.locator(".hps-spot img").first.wait_for()
     stub_page.send("execution_interrupted", {})
-    assert status(stub_page).endswith("interrupted")
+    assert status(stub_page) == "HPS v2.1 · 7 of 16 images · stopped; queue again to go on"
     assert stub_page.locator(".hps-spot img[src]").count() == 7
     assert not stub_page.locator("[role=progressbar]").is_visible()
     assert "missing" in (stub_page.locator(".hps-spot-empty").first.get_attribute("aria-label") or "")
@@ -117,14 +151,79 @@ def test_standings_come_best_first_with_all_figures(stub_page: StubPage) -> None
     ended(stub_page)
     rows = table(stub_page)
     assert [row[1] for row in rows] == ["uni_pc", "dpmpp_2m", "heun", "euler"]
-    assert rows[0] == ["1 ★", "uni_pc", "+0.75", "+1.50", "", "75%", "clear", "+60"]
+    assert rows[0] == ["1 ★", "uni_pc", "+1.50", "", "clear better", "75%", "+0.75", "+60"]
     assert rows[1][0] == "2 ≈", "one that the images do not put clearly below the first"
-    assert rows[2] == ["3", "heun", "−0.25", "+0.50", "", "75%", "no evidence", "−20"]
-    assert rows[3] == ["4", "euler", "−0.75", "–", "", "–", "reference", "−60"]
+    assert rows[2] == ["3", "heun", "+0.50", "", "no evidence", "75%", "−0.25", "−20"]
+    assert rows[3] == ["4", "euler", "–", "", "reference", "–", "−0.75", "−60"]
+    heads = stub_page.locator(".hps-standings thead th").all_inner_texts()
+    assert [" ".join(head.split()) for head in heads] == [
+        "#",
+        "Setting",
+        "To the reference points",
+        "Interval points",
+        "Verdict",
+        "Wins",
+        "Relative points",
+        "Elo",
+    ]
     title = stub_page.locator(".hps-standings tbody tr").nth(1).get_attribute("title") or ""
     assert "+1.00 against euler (+0.70 to +1.30)" in title and "p = 0.030 after correction" in title
     assert "higher in 75% of 4 pairs" in title and "differences of 0.40 and more" in title
     assert "do not put it clearly below the first" in title
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict", "words", "up"),
+    [
+        (1.5, "clear", "clear better", "up"),
+        (-1.5, "clear", "clear worse", "down"),
+        (0.5, "leaning", "leaning better", "up"),
+        (-0.5, "leaning", "leaning worse", "down"),
+        (-0.5, "no evidence", "no evidence", "down"),
+        (0.0, "leaning", "leaning", ""),
+        (0.5, "of tomorrow", "of tomorrow", "up"),
+    ],
+)
+def test_a_verdict_says_its_direction(
+    stub_page: StubPage, difference: float, verdict: str, words: str, up: str
+) -> None:
+    ended(stub_page, comparisons=[comparison("heun", difference, verdict)])
+    chip = stub_page.locator(".hps-column").nth(1).locator(".hps-chip")
+    assert (chip.inner_text(), chip.get_attribute("data-up") or "") == (words, up)
+    assert next(row for row in table(stub_page) if row[1] == "heun")[4] == words
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(900, []), (600, ["Elo"]), (440, ["Wins", "Relative", "Elo"])])
+def test_standings_fit_a_node_of_any_width(stub_page: StubPage, width: int, hidden: list[str]) -> None:
+    begin(stub_page)
+    labels = ["euler, 4 steps", "dpmpp_2m, 8 steps", "heun, 12 steps", "uni_pc, 16 steps"]
+    said = [comparison(label, -1.25, "leaning") for label in labels[1:]]
+    stub_page.executed("1", {"hps": [study(settings=labels, comparisons=said)]})
+    stub_page.locator(".hps-spot").first.wait_for()
+    stub_page.evaluate("(width) => app.graph.getNodeById(1).setSize([width, 640])", width)
+    stub_page.get_by_role("tab", name="Settings").click()
+    box = stub_page.locator(".hps-standings-box")
+    stub_page.wait_for_function(
+        "(width) => document.querySelector('.hps-standings-box').clientWidth < width", arg=width
+    )
+    assert box.evaluate("(e) => e.scrollWidth <= e.clientWidth"), "no column is cut"
+    heads = stub_page.locator(".hps-standings thead th")
+    unseen = [heads.nth(n).text_content() or "" for n in range(heads.count()) if not heads.nth(n).is_visible()]
+    assert [text.removesuffix("points") for text in unseen] == hidden
+    chip = stub_page.locator(".hps-standings .hps-chip-leaning").first
+    assert chip.evaluate("(e) => e.scrollWidth <= e.clientWidth"), "the verdict can be read"
+
+
+def test_hints_speak_of_what_is_there(stub_page: StubPage) -> None:
+    bare = [each | {"image": None, "thumb": None} for each in cells(4, 2, 2)]
+    ended(stub_page, cells=bare)
+    words = stub_page.locator(".hps-subject")
+    assert words.inner_text().strip() == "Point at a score or a column to read about it."
+    stub_page.get_by_role("tab", name="Settings").click()
+    assert words.inner_text().strip() == "Choose a row to read about it."
+    stub_page.get_by_role("tab", name="Grid").click()
+    stub_page.executed("1", {"hps": [study(run="with pictures")]})
+    assert words.inner_text().strip() == "Point at a picture or a column to read about it."
 
 
 def test_intervals_share_one_scale(stub_page: StubPage) -> None:
@@ -152,7 +251,7 @@ def test_figures_that_are_not_known_are_dashes(stub_page: StubPage) -> None:
     said = [comparison(label, 0.0, "no evidence") | nothing for label in SETTINGS[1:]]
     ended(stub_page, comparisons=said, standings=[{"setting": 0, "relative": None, "z": None, "elo": None}])
     row = next(row for row in table(stub_page) if row[1] == "heun")
-    assert row[3] == "–" and row[5] == "–" and "NaN" not in stub_page.locator(".hps-standings").inner_text()
+    assert row[2] == "–" and row[5] == "–" and "NaN" not in stub_page.locator(".hps-standings").inner_text()
     assert stub_page.locator(".hps-interval").count() == 0
 
 
@@ -162,7 +261,7 @@ def test_standings_while_it_runs(stub_page: StubPage) -> None:
     stub_page.locator(".hps-spot img").first.wait_for()
     rows = table(stub_page)
     assert [row[1] for row in rows] == ["uni_pc", "dpmpp_2m", "heun", "euler"]
-    assert rows[0][3] == "+1.55" and len(rows[0]) == 7, "no Elo yet"
+    assert rows[0][2] == "+1.55" and len(rows[0]) == 7, "no Elo yet"
 
 
 def test_many_settings_come_in_parts(stub_page: StubPage) -> None:
@@ -199,7 +298,7 @@ def test_seed_setting_and_values_are_copied(stub_page: StubPage) -> None:
     assert stub_page.copied == ["101", "dpmpp_2m", "sampler: dpmpp_2m"]
     stub_page.locator(".hps-column[data-place='-1,3']").click()
     assert stub_page.get_by_role("button", name="Copy seed").is_disabled(), "a column has no seed"
-    assert "clear · p = 0.030 after correction" in stub_page.locator(".hps-subject").inner_text()
+    assert "clear better · p = 0.030 after correction" in stub_page.locator(".hps-subject").inner_text()
 
 
 def test_images_that_were_handed_in_have_names_and_no_seeds(stub_page: StubPage) -> None:
@@ -279,56 +378,10 @@ def test_a_removed_node_leaves_nothing(stub_page: StubPage) -> None:
 
 def test_words_and_motion_follow_the_person(stub_page: StubPage) -> None:
     stub_page.emulate_media(reduced_motion="reduce")
-    stub_page.hps_route("/i18n", {"fr": {"hps": {"study": {"clear": "net", "tabGrid": "Grille"}}}})
+    stub_page.hps_route("/i18n", {"fr": {"hps": {"study": {"clearBetter": "net", "tabGrid": "Grille"}}}})
     stub_page.evaluate("() => { app.extensionManager.setting.values['Comfy.Locale'] = 'fr' }")
     ended(stub_page)
     assert stub_page.get_by_role("tab", name="Grille").count() == 1
     assert "net" in stub_page.locator(".hps-column").nth(3).inner_text()
     style = "() => getComputedStyle(document.querySelector('.hps-progress-fill')).transitionDuration"
     assert stub_page.evaluate(style) == "0s"
-
-
-# --- files of a report -----------------------------------------------------------------------------------------------
-
-
-def report(**more: Any) -> dict[str, Any]:
-    files = [{"filename": f"study 1&2.{kind}", "subfolder": "hps", "type": "output"} for kind in ("html", "csv", "png")]
-    return {"v": 1, "kind": "report", "run": "r", "files": files, "headline": "a beats b", "table": "a  1\nb  2"} | more
-
-
-def test_a_report_lists_its_files(stub_page: StubPage) -> None:
-    begin(stub_page, "HPS_Report", width=420)
-    stub_page.executed("1", {"hps": [report()]})
-    links = stub_page.locator(".hps-files a")
-    assert [text.replace("\n", " ") for text in links.all_inner_texts()] == [
-        "Save study 1&2.html",
-        "Save study 1&2.csv",
-        "Open study 1&2.png",
-    ]
-    assert links.nth(0).get_attribute("href") == "/api/view?filename=study+1%262.html&subfolder=hps&type=output"
-    assert links.nth(0).get_attribute("download") == "study 1&2.html"
-    assert links.nth(2).get_attribute("target") == "_blank" and links.nth(2).get_attribute("rel") == "noopener"
-    assert stub_page.locator(".hps-headline").inner_text() == "a beats b"
-    assert stub_page.locator(".hps-report-table").inner_text() == "a  1\nb  2"
-    assert status(stub_page) == "3 files written"
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        {"filename": "../x.html", "type": "output"},
-        {"filename": "a\\b.html", "type": "output"},
-        {"filename": "..", "type": "output"},
-        {"filename": "", "type": "output"},
-        {"filename": "x.html", "subfolder": "../..", "type": "output"},
-        {"filename": "x.html", "subfolder": "/etc", "type": "output"},
-        {"filename": "x.html", "subfolder": "C:\\x", "type": "output"},
-        {"filename": "x.html", "type": "input"},
-        None,
-    ],
-)
-def test_what_is_no_plain_file_is_no_link(stub_page: StubPage, file: Any) -> None:
-    begin(stub_page, "HPS_Report", width=420)
-    stub_page.executed("1", {"hps": [report(files=[file])]})
-    assert stub_page.locator(".hps-files li").count() == 1
-    assert stub_page.locator(".hps-files a").count() == 0

@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 import { t, viewUrl } from "./host.js";
 import { finite, number } from "./ranking.js";
 import { placesOf, spotAt } from "./study.js";
-import { blockWords, cellWords, differenceText, scoreWords, settingLines, verdictWords } from "./study_words.js";
+import { blockWords, cellWords, differenceText, directionOf, scoreWords, settingLines, verdictWords } from "./study_words.js";
 
 /** @typedef {import("./study.js").Study} Study */
 /** @typedef {import("./grid_layout.js").Sizes} Sizes */
@@ -133,10 +133,11 @@ function figures(study, setting) {
 }
 
 /** @param {import("./study.js").Contrast} contrast with a verdict @returns {HTMLElement} */
-export function verdictChip({ difference, verdict }) {
-  const up = difference === null || Math.abs(difference) < 1e-9 ? "" : difference > 0 ? "up" : "down";
+export function verdictChip(contrast) {
+  const { verdict } = contrast;
+  const text = verdictWords(contrast);
   const sure = verdict === "clear" ? "clear" : verdict === "leaning" ? "leaning" : "none";
-  return el("span", { class: `hps-chip hps-chip-${sure}`, text: verdictWords(verdict), dataset: { up } });
+  return el("span", { class: `hps-chip hps-chip-${sure}`, text, title: text, dataset: { up: directionOf(contrast) } });
 }
 
 /** An element for a row: its head, and room for its cells. */

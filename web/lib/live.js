@@ -9,7 +9,7 @@ import { aboutRun, ask, runBegins, runsElsewhere, runsIn } from "./runs.js";
 /**
  * What is known of one node: its newest event, joined with those before, what it gave at its end, and whether and why
  * its run was stopped.
- * @typedef {{event: string | null, data: any, hps: any, over?: boolean, why?: string}} State
+ * @typedef {{event: string | null, data: any, hps: any, over?: boolean, why?: "interrupted" | "failed"}} State
  */
 
 const EVENTS = ["hps.candidate", "hps.optimize", "hps.steer", "hps.compare"];
@@ -31,7 +31,7 @@ export function startLive() {
   api.addEventListener("executing", ({ detail }) => panelOf(nodeByExecutionId(detail))?.starting());
   api.addEventListener("execution_cached", ({ detail }) => askCached(detail));
   api.addEventListener("execution_success", () => stopAll());
-  api.addEventListener("execution_interrupted", () => stopAll(t("live.interrupted", "interrupted")));
+  api.addEventListener("execution_interrupted", () => stopAll("interrupted"));
   api.addEventListener("reconnected", () => loadSnapshot());
   if (api.clientId) loadSnapshot();
   else api.addEventListener("status", () => loadSnapshot(), { once: true });
@@ -221,7 +221,7 @@ function showNotice(detail) {
 
 /** The host shows its own dialog; this says in a sentence what to do. @param {any} detail */
 function onError(detail) {
-  stopAll(t("live.failed", "stopped by an error"));
+  stopAll("failed");
   const type = String(detail?.node_type ?? "");
   if (!type.startsWith("HPS_") || !setting("HPS.Notices", true)) return;
   const { first, rest } = sentences(String(detail.exception_message ?? ""));
@@ -245,12 +245,12 @@ function shortened(text, most) {
   return text.length > most ? `${text.slice(0, most - 1)}\u2026` : text;
 }
 
-/** What runs has ended, in whichever workflow it was started. @param {string} [words] why, if not as planned */
-function stopAll(words) {
+/** What runs has ended, in whichever workflow it was started. @param {"interrupted" | "failed"} [why] if not as planned */
+function stopAll(why) {
   const prefix = keyOf(runsIn(), "");
   for (const [key, state] of states) {
     if (!key.startsWith(prefix)) continue;
-    Object.assign(state, { over: true, why: words });
-    if (!runsElsewhere()) panelOf(nodeByExecutionId(key.slice(prefix.length)))?.stopped(words);
+    Object.assign(state, { over: true, why });
+    if (!runsElsewhere()) panelOf(nodeByExecutionId(key.slice(prefix.length)))?.stopped(why);
   }
 }

@@ -11,12 +11,12 @@ import { list, noiseView, number, resultView, searchView } from "./ranking.js";
 import { runsElsewhere } from "./runs.js";
 import { createStudy } from "./study_panel.js";
 import { createReport, reportWords } from "./study_report.js";
-import { progressWords } from "./study_words.js";
+import { progressWords, stopWords } from "./study_words.js";
 
 /** @typedef {import("./panel_kinds.js").Kind} Kind */
 
 /** Heights in pixels: of the bare line of words, and of what the parts need. */
-const HEIGHT = { bare: 34, chart: 130, words: 24, gallery: 256, pick: 24, warnings: 36, study: 540, report: 170 };
+const HEIGHT = { bare: 34, chart: 130, words: 24, gallery: 256, pick: 24, warnings: 36, study: 540, report: 190 };
 /** Least widths of a fresh node, so that everything can be read. */
 const WIDTH = { usual: 340, study: 640 };
 /** What the classic canvas keeps free around a widget of the page. */
@@ -272,12 +272,14 @@ class Panel {
     this.element.classList.remove("hps-done");
   }
 
-  /** The run ended without a result of this node. @param {string} [words] why */
-  stopped(words = "") {
+  /** The run ended without a result of this node. @param {"interrupted" | "failed"} [why] */
+  stopped(why) {
     if (!this.live) return;
     this.live = false;
     this.element.classList.replace("hps-running", "hps-done");
-    this.study?.stopped();
+    const words = stopWords(why, Boolean(this.study));
+    const study = this.study?.stopped();
+    if (study) this.say(progressWords(study));
     this.status.textContent = [this.status.textContent, words].filter(Boolean).join(" \u00b7 ");
     this.said.say(words || (this.chart?.summary ?? ""), true);
   }

@@ -3,6 +3,7 @@
 // done with the image or the setting that was chosen.
 import { button, closeSeedMenu, copySeed, openSeedMenu } from "./actions.js";
 import { copyText, el, styleOnce } from "./dom.js";
+import { createFold } from "./fold.js";
 import { createGrid } from "./grid.js";
 import { legend } from "./grid_cells.js";
 import { crosses } from "./grid_layout.js";
@@ -52,13 +53,14 @@ class StudyPart {
       class: "hps-progress", role: "progressbar", ariaLabel: t("study.progressBar", "Images made"), ariaValueMin: "0",
     }, this.fill);
     this.headline = createHeadline();
-    this.warnings = el("div", { class: "hps-warnings", hidden: true, dataset: { captureWheel: "true", hpsScroll: "true" } });
+    this.warnings = createFold("hps-warnings", true);
+    this.warnings.element.classList.add("hps-warned");
     this.words = el("div", { class: "hps-subject" });
     const bar = el("div", { class: "hps-bar", role: "toolbar", ariaLabel: t("gallery.actions", "Actions") });
     bar.append(...Object.values(this.buttons));
     this.element = el("div", { class: "hps-study", on: { "hps-zoom": (/** @type {any} */ event) => this.zoom(event.detail) } });
-    this.element.append(this.progress, this.headline, this.toolbar(), this.grid.element, this.standings.element,
-      this.warnings, this.words, bar);
+    this.element.append(this.progress, this.headline.element, this.toolbar(), this.grid.element, this.standings.element,
+      this.warnings.element, this.words, bar);
     this.showView("grid");
   }
 
@@ -134,8 +136,7 @@ class StudyPart {
     this.progress.ariaValueNow = String(study.done);
     this.progress.ariaValueMax = String(study.total);
     fillHeadline(this.headline, study.headline);
-    this.warnings.replaceChildren(...study.warnings.map((text) => el("div", { text: `\u26A0 ${text}` })));
-    this.warnings.hidden = !study.warnings.length;
+    this.warnings.fill(study.warnings.map((text) => el("div", { text: `\u26A0 ${text}` })));
     this.tools.cross.hidden = !crosses(study);
     this.grid.show(study);
     this.tools.best.hidden = Boolean(this.grid.sheet?.crossed);
@@ -145,11 +146,12 @@ class StudyPart {
     if (this.viewer && this.grid.sheet) this.viewer.update(rowView(study, this.grid.sheet, this.viewer.view.place ?? 0));
   }
 
-  /** The run ended without a verdict: what was made stays. */
+  /** The run ended without a verdict: what was made stays. @returns {Study | null} */
   stopped() {
-    if (!this.study) return;
+    if (!this.study) return null;
     this.study.live = false;
     this.draw();
+    return this.study;
   }
 
   /** @param {string} view "grid" or "settings" */
@@ -157,6 +159,7 @@ class StudyPart {
     const grid = view === "grid";
     this.grid.element.hidden = this.gridTools.hidden = !grid;
     this.standings.element.hidden = grid;
+    this.element.classList.toggle("hps-listing", !grid);
     for (const [tab, on] of /** @type {[any, boolean][]} */ ([[this.tools.grid, grid], [this.tools.settings, !grid]])) {
       tab.setAttribute("aria-selected", String(on));
       tab.tabIndex = on ? 0 : -1;
@@ -164,6 +167,7 @@ class StudyPart {
     if (!this.study) return;
     if (grid) this.grid.layout();
     else this.standings.draw();
+    this.tell(this.chosen);
   }
 
   /** @param {"crossed" | "best"} wish */
@@ -217,9 +221,16 @@ class StudyPart {
     this.buttons.values.disabled = !chosen;
     this.buttons.large.disabled = chosen?.block === null || !chosen;
     if (!study) return;
-    const lines = subject ? linesOf(study, subject) : [t("study.pointTo", "Point at a picture or a column to read about it."), ""];
+    const lines = subject ? linesOf(study, subject) : [this.hint(), ""];
     const [first, second] = lines;
     this.words.replaceChildren(el("div", { class: subject ? "" : "hps-quiet" }, el(subject ? "b" : "span", { text: first })), el("div", { class: "hps-quiet", text: second, title: second }));
+  }
+
+  /** @returns {string} what to do to read more */
+  hint() {
+    if (this.grid.element.hidden) return t("study.pointToRow", "Choose a row to read about it.");
+    if (this.study?.pictures) return t("study.pointTo", "Point at a picture or a column to read about it.");
+    return t("study.pointToScore", "Point at a score or a column to read about it.");
   }
 
   /** @returns {string} of the chosen image, "" where there is none */

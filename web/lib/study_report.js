@@ -1,13 +1,17 @@
 // @ts-check
-// What HPS Report has written: its headline, the files to open or to save, and the table as text.
+// What HPS Report has written: its headline, and the files with their places, to open or to save.
+import { button } from "./actions.js";
 import { el, styleOnce } from "./dom.js";
+import { createFold } from "./fold.js";
 import { t, viewUrl } from "./host.js";
 import { list } from "./ranking.js";
+import { openReport } from "./report_view.js";
 
 /** @typedef {import("./host.js").FileRef} FileRef */
 
 /** What a browser shows by itself; the host hands all else out to be saved only. */
 const PICTURE = /\.(png|jpe?g|webp)$/i;
+const PAGE = /\.html?$/i;
 
 /** Make the part of the panel that shows the files of a report. */
 export function createReport() {
@@ -15,35 +19,33 @@ export function createReport() {
   return new Report();
 }
 
-/** The place of the verdict; where it is long, it scrolls. */
+/** The place of the verdict. */
 export function createHeadline() {
-  return el("div", { class: "hps-headline", hidden: true, dataset: { captureWheel: "true", hpsScroll: "true" } });
+  return createFold("hps-headline");
 }
 
-/** The first sentence says it, the others say what to think of it. @param {HTMLElement} element @param {string} text */
-export function fillHeadline(element, text) {
+/**
+ * The first sentence says it, the others say what to think of it.
+ * @param {ReturnType<typeof createHeadline>} headline
+ * @param {string} text
+ */
+export function fillHeadline(headline, text) {
   const [first] = text.match(/^.*?[.!?](?=\s+[A-Z"'(])/) ?? [text];
   const rest = text.slice(first.length).trim();
-  element.replaceChildren(el("b", { text: first }), ...(rest ? [" ", el("span", { text: rest })] : []));
-  element.hidden = !text;
+  headline.fill(text ? [el("b", { text: first }), ...(rest ? [el("span", { text: ` ${rest}` })] : [])] : []);
 }
 
 class Report {
   constructor() {
     this.headline = createHeadline();
     this.files = el("ul", { class: "hps-files", ariaLabel: t("report.files", "Files") });
-    const dataset = { captureWheel: "true", hpsScroll: "true" };
-    const ariaLabel = t("report.table", "Table");
-    this.table = el("pre", { class: "hps-report-table", hidden: true, tabIndex: 0, role: "region", ariaLabel, dataset });
-    this.element = el("div", { class: "hps-report" }, this.headline, this.files, this.table);
+    this.element = el("div", { class: "hps-report" }, this.headline.element, this.files);
   }
 
   /** @param {any} data what the node gave */
   show(data) {
     fillHeadline(this.headline, String(data.headline ?? ""));
-    this.files.replaceChildren(...list(data.files).map((file) => el("li", {}, entryOf(file))));
-    this.table.textContent = String(data.table ?? "");
-    this.table.hidden = !data.table;
+    this.files.replaceChildren(...list(data.files).map((file) => el("li", {}, ...entryOf(file))));
   }
 }
 
@@ -60,20 +62,25 @@ export function safeFile(file) {
   return plain && inside && ["output", "temp"].includes(type) ? { filename: name, subfolder: folder, type } : null;
 }
 
-/** @param {any} given @returns {HTMLElement} a link, or only the name where it cannot be one */
+/** @param {any} given @returns {(HTMLElement | null)[]} its place and what can be done; only its name where it is no plain file */
 function entryOf(given) {
   const file = safeFile(given);
-  if (!file) return el("span", { text: String(given?.filename ?? "") });
-  const place = [file.type, file.subfolder, file.filename].filter(Boolean).join("/");
-  const link = el("a", { href: viewUrl(file), title: place, rel: "noopener", draggable: false });
+  if (!file) return [el("span", { class: "hps-file-name", text: String(given?.filename ?? "") })];
+  const place = [file.type, ...file.subfolder.split(/[/\\]/), file.filename].filter(Boolean).join("/");
   const opens = PICTURE.test(file.filename);
-  if (opens) link.target = "_blank";
-  else link.download = file.filename;
-  link.append(
-    el("span", { class: "hps-file-act", text: opens ? t("report.open", "Open") : t("report.save", "Save") }),
-    el("span", { class: "hps-file-name", text: file.filename }),
-  );
-  return link;
+  return [
+    el("span", { class: "hps-file-name", text: place, title: place }),
+    PAGE.test(file.filename)
+      ? button(t("report.open", "Open"), "open-report", () => openReport(file, place), t("report.openTip", "Look at it here, over the page"))
+      : null,
+    opens ? linkOf(file, t("report.open", "Open"), { target: "_blank" })
+      : linkOf(file, t("report.save", "Save"), { download: file.filename }),
+  ];
+}
+
+/** @param {FileRef} file @param {string} text @param {Record<string, string>} more */
+function linkOf(file, text, more) {
+  return el("a", { class: "hps-button", href: viewUrl(file), text, rel: "noopener", draggable: false, ...more });
 }
 
 /** @param {any} data @returns {string[]} what the line above says */

@@ -108,18 +108,23 @@ class Standings {
 /** @param {Study} study @param {boolean} elo */
 function headsOf(study, elo) {
   const reference = study.settings[study.reference];
+  const points = t("study.points", "points");
+  /** @type {[string, string, string, string?][]} name of the column, head, explanation, unit */
   const heads = [
-    ["#", ""],
-    [t("study.setting", "Setting"), ""],
-    [t("study.relative", "Relative"),
-      t("study.relativeTip", "Points above the mean of all settings on the same prompts and seeds")],
-    [t("study.toReference", "To the reference"), reference],
-    ["", t("study.barTip", "The line is the interval of the difference from the reference; the dashed rule is 0")],
-    [t("study.wins", "Wins"), t("study.winsTip", "Share of pairs in which it scores higher than the reference")],
-    [t("study.verdict", "Verdict"), ""],
-    ...(elo ? [["Elo", t("study.eloTip", "Strength by wins and losses between all settings; 0 is their middle")]] : []),
+    ["place", "#", ""],
+    ["name", t("study.setting", "Setting"), ""],
+    ["difference", t("study.toReference", "To the reference"), reference, points],
+    ["interval", t("study.intervalHead", "Interval"),
+      t("study.barTip", "The line is the interval of the difference from the reference; the dashed rule is 0"), points],
+    ["verdict", t("study.verdict", "Verdict"), ""],
+    ["wins", t("study.wins", "Wins"), t("study.winsTip", "Share of pairs in which it scores higher than the reference")],
+    ["relative", t("study.relative", "Relative"),
+      t("study.relativeTip", "Points above the mean of all settings on the same prompts and seeds"), points],
   ];
-  return heads.map(([text, title]) => el("th", { scope: "col", text, title }));
+  const tip = t("study.eloTip", "Strength by wins and losses between all settings; 0 is their middle");
+  if (elo) heads.push(["elo", "Elo", tip]);
+  return heads.map(([name, text, title, unit]) =>
+    el("th", { scope: "col", class: `hps-of-${name}`, title }, text, unit && el("small", { text: unit })));
 }
 
 /**
@@ -142,15 +147,17 @@ function rowOf(study, setting, place, range, elo) {
   row.classList.toggle("hps-row-reference", own);
   row.classList.toggle("hps-row-top", top || near);
   const label = el("th", { scope: "row" }, el("span", { text: study.settings[setting] }));
+  const cell = (/** @type {string} */ name, /** @type {any} */ part) => el("td", { class: `hps-of-${name}` }, part);
+  const known = (/** @type {string} */ text) => (own ? "\u2013" : text);
   row.append(
-    el("td", { text: `${place + 1}${top ? " \u2605" : near ? " \u2248" : ""}` }), label,
-    el("td", { text: finite(stand?.relative) ? gain(stand.relative) : "\u2013" }),
-    el("td", { text: own ? "\u2013" : differenceText(contrast) }),
-    el("td", { class: "hps-bar-cell" }, bar(study, setting, range)),
-    el("td", { text: own ? "\u2013" : winsText(contrast?.wins ?? null) }),
-    el("td", {}, own ? el("span", { class: "hps-chip hps-chip-reference", text: t("study.reference", "reference") })
+    cell("place", `${place + 1}${top ? " \u2605" : near ? " \u2248" : ""}`), label,
+    cell("difference", known(differenceText(contrast))),
+    cell("interval", bar(study, setting, range)),
+    cell("verdict", own ? el("span", { class: "hps-chip hps-chip-reference", text: t("study.reference", "reference") })
       : contrast?.verdict && verdictChip(contrast)),
-    elo && el("td", { text: finite(stand?.elo) ? signedWhole(stand.elo) : "\u2013" }),
+    cell("wins", known(winsText(contrast?.wins ?? null))),
+    cell("relative", finite(stand?.relative) ? gain(stand.relative) : "\u2013"),
+    ...(elo ? [cell("elo", finite(stand?.elo) ? signedWhole(stand.elo) : "\u2013")] : []),
   );
   return row;
 }

@@ -12,13 +12,24 @@ import { placesOf, valuesOf } from "./study.js";
 /** What the server's verdicts are called. @type {Record<string, () => string>} */
 const VERDICTS = {
   clear: () => t("study.clear", "clear"),
+  "clear up": () => t("study.clearBetter", "clear better"),
+  "clear down": () => t("study.clearWorse", "clear worse"),
   leaning: () => t("study.leaning", "leaning"),
+  "leaning up": () => t("study.leaningBetter", "leaning better"),
+  "leaning down": () => t("study.leaningWorse", "leaning worse"),
   "no evidence": () => t("study.noEvidence", "no evidence"),
 };
 
-/** @param {string} verdict as the server says it @returns {string} */
-export function verdictWords(verdict) {
-  return VERDICTS[verdict]?.() ?? verdict;
+/** @param {Contrast} contrast @returns {"up" | "down" | ""} which way it points; "" where it does not */
+export function directionOf({ difference }) {
+  if (difference === null || Math.abs(difference) < 1e-9) return "";
+  return difference > 0 ? "up" : "down";
+}
+
+/** @param {Contrast} contrast with a verdict as the server says it @returns {string} that and its direction */
+export function verdictWords(contrast) {
+  const { verdict } = contrast;
+  return (VERDICTS[`${verdict} ${directionOf(contrast)}`] ?? VERDICTS[verdict])?.() ?? verdict;
 }
 
 /** @param {number} z @returns {string} "+1.2" */
@@ -105,7 +116,7 @@ export function settingLines(study, setting) {
     t("study.against", "{difference} against {reference}", {
       difference: gain(contrast.difference), reference: study.settings[study.reference],
     }) + (interval ? ` (${interval})` : ""),
-    contrast.verdict && verdictWords(contrast.verdict),
+    contrast.verdict && verdictWords(contrast),
     contrast.p === null ? "" : t("study.p", "p {p} after correction", { p: chance(contrast.p) }),
     contrast.wins === null ? "" : t("study.winsOf", "higher in {share} of {n} pairs", {
       share: percent(contrast.wins), n: contrast.pairs,
@@ -137,6 +148,17 @@ export function progressWords(study) {
   if (reused) parts.push(t("study.reused", "{n} of them from before", { n: reused }));
   if (live && eta !== null && done < total) parts.push(timeWords(eta));
   return parts;
+}
+
+/**
+ * @param {"interrupted" | "failed" | undefined} why a run ended before its time
+ * @param {boolean} resumes whether another run goes on where this one was left
+ * @returns {string}
+ */
+export function stopWords(why, resumes) {
+  if (why === "failed") return t("live.failed", "stopped by an error");
+  if (why !== "interrupted") return "";
+  return resumes ? t("study.stopped", "stopped; queue again to go on") : t("live.interrupted", "interrupted");
 }
 
 /** @param {number} seconds */
