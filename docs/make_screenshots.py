@@ -118,7 +118,7 @@ def compare(ui: UI) -> None:
     """A comparison of six settings: the grid with its verdict, then the standings."""
     ui.load(compare_graph((760, 1260)), "compare settings")
     ui.set("HPS_LoadScorer", "scorer", "hps-tiny-shapes (miniature for trials: judges coloured shapes only)")
-    given = {"prompts": "\n".join(PROMPTS), "samplers": "euler, heun, dpmpp_2m", "steps": "2, 4", "cfgs": "2"}
+    given = {"prompts": "\n".join(PROMPTS), "samplers": "euler, heun, dpmpp_2m", "steps": "2, 4", "cfgs": "2", "schedulers": "simple"}
     for name, value in {**given, "first_seed": 7, "seeds_per_prompt": 8}.items():
         ui.set(COMPARE, name, value)
     ui.run(300)
