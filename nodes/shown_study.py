@@ -64,7 +64,7 @@ def at_end(
     counts = {"done": len(study.cells), "total": study.size, "reused": reused, "eta": None}
     named = {"v": VERSION, "kind": STUDY, "run": run, "table": table}
     cells = [_cell(cell, pictures, at < MOST_PICTURES) for at, cell in enumerate(study.cells)]
-    said = _nothing(study) if analysis is None else _said(analysis)
+    said = _nothing(study) if analysis is None else _said(study, analysis)
     found: dict[str, Any] = without_nan({**named, **head, **counts, "cells": cells, **said})
     return found
 
@@ -79,7 +79,7 @@ def _nothing(study: Study) -> dict[str, Any]:
     return {"headline": "", "warnings": list(study.notes), **empty}
 
 
-def _said(analysis: Analysis) -> dict[str, Any]:
+def _said(study: Study, analysis: Analysis) -> dict[str, Any]:
     return {
         "headline": analysis.headline,
         "order": list(analysis.order),
@@ -87,7 +87,7 @@ def _said(analysis: Analysis) -> dict[str, Any]:
         "comparisons": [_comparison(found) for found in analysis.comparisons],
         "standings": [_standing(found) for found in analysis.standings],
         "units": analysis.units,
-        "warnings": list(analysis.warnings),
+        "warnings": list(dict.fromkeys([*analysis.warnings, *study.notes])),
     }
 
 

@@ -80,9 +80,7 @@ def files(text: str, known: Sequence[str], what: str) -> tuple[str, ...]:
 def _known(piece: Piece, known: Sequence[str], what: str) -> str:
     found = _match(piece.text, known)
     if found is None:
-        raise StudyError(
-            f'There is no {what} "{_short(piece.text)}" (character {piece.at} of the list). {_meant(piece, known)}'
-        )
+        raise StudyError(f'There is no {what} "{_short(piece.text)}". {_meant(piece, known)}')
     return found
 
 
@@ -227,6 +225,15 @@ def lora_lines(text: str, known: Sequence[str]) -> tuple[tuple[str, tuple[float,
 def prompt_lines(text: str) -> tuple[str, ...]:
     """Return the prompts, one a line; blank lines and lines that are there before do not count."""
     return _unique(line.strip() for line in text.splitlines() if line.strip())
+
+
+def same_prompts(scored: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of the prompts that say what an earlier one says: they are no prompts of their own.
+
+    Upper case and white space make no difference to any scorer.
+    """
+    read = [" ".join(prompt.casefold().split()) for prompt in scored]
+    return tuple(k for k, text in enumerate(read) if text in read[:k])
 
 
 def variant_lines(text: str) -> tuple[str, ...]:

@@ -202,20 +202,25 @@ def check_an_interrupt_loses_nothing() -> None:
 
 
 def check_an_interrupt_stops_within_a_step() -> None:
+    """Counted in steps of images: bars of newer hosts leave out most of what they are told."""
     ledger().purge()
     graph, node = embedded(steps="200", samplers="euler", seeds_per_prompt=8, first_seed=60)
-    values: list[int] = []
+    watch = pack("nodes.compare_watch").CompareWatch
+    original, asked = watch.on_step, list[int]()
 
-    def stop(name: str, data: Any) -> None:
-        if name == "progress" and data["value"] > 0:
-            values.append(data["value"])
-            if len(values) == 3:
-                mm.interrupt_current_processing()
+    def on_step(self: Any, position: int, report: Any) -> None:
+        asked.append(position)
+        if len(asked) == 20:
+            mm.interrupt_current_processing()
+        original(self, position, report)
 
-    server.listener = stop
-    stopped = graph.run(node[STUDY])
-    server.listener = None
-    assert stopped.interrupted and values[-1] <= 30, values
+    watch.on_step = on_step
+    try:
+        stopped = graph.run(node[STUDY])
+    finally:
+        watch.on_step = original
+    assert stopped.interrupted and not stopped.ok and len(asked) == 20, len(asked)
+    assert not ledger().rows().rows, "no image was finished"
 
 
 def check_while_recording_is_off_a_stopped_run_goes_on() -> None:
@@ -243,6 +248,27 @@ def check_a_time_limit_ends_with_what_is_there() -> None:
     assert study.cells == () or len(study.cells) < 24
     assert any("run again" in note for note in study.notes)
     assert len(study_of(run(*embedded(first_seed=80))).cells) == 24
+
+
+def check_prompts_that_the_scorer_reads_alike_count_once() -> None:
+    """One image must not pass for the agreement of many prompts."""
+    graph, node = embedded(prompts="a red circle\na (red:1.0) circle\nA  red circle\na blue square", first_seed=110)
+    done = run(graph, node)
+    study, shown = study_of(done), done.ui[node.id]["hps"][0]
+    assert study.prompts == ("a red circle", "a blue square") and len(study.cells) == 24
+    told = [note for note in study.notes if "reads each like an earlier one: 2." in note]
+    assert len(told) == 1 and shown["warnings"].count(told[0]) == 1, "the panel shows it too"
+    assert set(study.notes) <= set(shown["warnings"])
+    apart = study_of(run(*embedded(prompts="a red circle\na (red:1.1) circle", clean_prompt=False, first_seed=110)))
+    assert apart.prompts == ("a red circle", "a (red:1.1) circle")
+
+
+def check_one_box_of_several_lines_and_the_rare_inputs_last() -> None:
+    inputs = pack("nodes.compare").CompareSettings.define_schema().inputs
+    assert [one.id for one in inputs if getattr(one, "multiline", None)] == ["prompts"]
+    rare = [bool(getattr(one, "advanced", None)) for one in inputs]
+    assert rare == sorted(rare) and any(rare) == hasattr(inputs[0], "advanced")
+    assert {one.id for one in inputs} >= DEFAULTS.keys()
 
 
 # --- failures --------------------------------------------------------------------------------------------------------

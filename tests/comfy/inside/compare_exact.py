@@ -93,7 +93,7 @@ def check_shifts() -> None:
 def check_loras_change_model_and_clip() -> None:
     one, two = helpers.lora("one.safetensors"), helpers.lora("two.safetensors", 6)
     settings = [{"loras": [(one, a), (two, b)]} for a in (0.0, 1.0) for b in (-0.5, 1.0)]
-    _equal({"loras": f"{one}: 0, 1\ntwo: -0.5, 1"}, settings)
+    _equal({"loras": f"{one}: 0, 1; two: -0.5, 1"}, settings)
 
 
 def check_checkpoints_with_their_own_clip_and_vae() -> None:
@@ -101,13 +101,13 @@ def check_checkpoints_with_their_own_clip_and_vae() -> None:
     names = [helpers.checkpoint("compare_a.safetensors", 11), helpers.checkpoint("compare_b.safetensors", 12)]
     lora = helpers.lora("one.safetensors")
     settings = [{"checkpoint": name, "loras": [(lora, strength)]} for name in names for strength in (0.0, 1.0)]
-    _equal({"checkpoints": "\n".join(names), "loras": f"{lora}: 0, 1"}, settings)
+    _equal({"checkpoints": "; ".join(names), "loras": f"{lora}: 0, 1"}, settings)
 
 
 def check_prompt_variants_are_scored_against_the_prompt() -> None:
     helpers.checkpoint(MODEL)
     variants = ["{prompt}", "{prompt}, oil painting"]
-    _equal({"prompt_variants": "\n".join(variants)}, [{"variant": text} for text in variants])
+    _equal({"prompt_variants": " | ".join(variants)}, [{"variant": text} for text in variants])
     with helpers.small_text_encoder():
         helpers.forget()
         scorer = helpers.Keep()
