@@ -22,7 +22,7 @@ const GAP = 6;
 /** Room for a scroll bar. */
 const SPARE = 12;
 const CAPTION = 18;
-const SCORE = { width: 74, height: 24 };
+const SCORE = { width: 84, height: 24 };
 const HEAD = { plain: 30, full: 84 };
 /** Rows and columns beyond what can be seen, so that scrolling finds them drawn. */
 const BEYOND = 1;
