@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -11,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StudyError
-from ..stats.multiple import holm
-from ..stats.permutation import FLIPS
 from ..stats.planning import enough_units
 from ..stats.ranks import friedman
 from .cautions import warnings_of
-from .contrasts import Family, Method, compare, mean_of, p_values
-from .records import Analysis, Comparison, Study, Units
+from .contrasts import Family, Method, compare, mean_of, p_above
+from .records import CLEAR, Analysis, Comparison, Study, Units
 from .rounding import without_rounding
 from .standings import standings
 from .verdict import headline
@@ -25,9 +22,8 @@ from .verdict import headline
 Array = NDArray[np.float64]
 Scores = Mapping[str, Array]
 
-MOST_FLIPS = 100_000
-AMPLE = 1.5
-"""Random flips beyond the fewest that could pass Holm's first step, as a factor."""
+RIVALS = 20
+"""Settings at the top that each one is tested against when those are sought that may be the best."""
 
 
 def analyse(
@@ -66,7 +62,7 @@ def analyse(
         by_axis=by_axis,
         standings=placed,
         order=order,
-        contenders=contenders(scores, order, method),
+        contenders=contenders(scores, order, method, list(zip(_others(study), comparisons, strict=True))),
         friedman_p=friedman(blocks.T),
         headline="",
         warnings=(),
@@ -105,11 +101,15 @@ def _other_parts(study: Study) -> tuple[str, ...]:
 
 
 def _against_reference(study: Study, scores: Array) -> Family:
-    chosen = [k for k in range(len(study.settings)) if k != study.reference]
+    chosen = _others(study)
     reference = study.settings[study.reference].label
     second = np.broadcast_to(scores[study.reference], (len(chosen), *scores.shape[1:]))
     labels = tuple(study.settings[k].label for k in chosen)
     return Family(labels, (reference,) * len(chosen), scores[chosen][:, None], second[:, None])
+
+
+def _others(study: Study) -> list[int]:
+    return [k for k in range(len(study.settings)) if k != study.reference]
 
 
 def _axes(study: Study) -> tuple[str, ...]:
@@ -148,18 +148,19 @@ def _units(family: Family, study: Study, confidence: float, units: str) -> Units
     return "seeds" if repeated and not enough_units(prompts, len(family.labels), confidence) else "prompts"
 
 
-def contenders(scores: Array, order: tuple[int, ...], method: Method) -> tuple[int, ...]:
-    """Return the settings, best first, that are not clearly below the first one after Holm over all pairs."""
-    pairs = list(itertools.combinations(order, 2))
-    sides = np.array(pairs).T
-    family = Family(("",) * len(pairs), ("",) * len(pairs), scores[sides[0]][:, None], scores[sides[1]][:, None])
-    p = p_values(family, method)
-    first = np.array([k for k, pair in enumerate(pairs) if pair[0] == order[0]])
-    flips = int(min(MOST_FLIPS, AMPLE * len(pairs) / (1 - method.confidence)))
-    if flips > FLIPS:
-        best = Family(("",) * len(first), ("",) * len(first), family.first[first], family.second[first])
-        p[first] = p_values(best, method, flips)
-    adjusted = holm(p)[first]
-    means = mean_of(family.prompts(method.paired), 1)[first]
-    below = (adjusted <= 1 - method.confidence + 1e-12) & (means > 0)
-    return (order[0], *(k for k, worse in zip(order[1:], below, strict=True) if not worse))
+def contenders(
+    scores: Array, order: Sequence[int], method: Method, comparisons: Sequence[tuple[int, Comparison]] = ()
+) -> tuple[int, ...]:
+    """Return the settings, best first, that may be the best: subset selection (Gupta 1965; Hsu 1981).
+
+    A setting leaves when a one-sided test at alpha / (settings - 1) puts it below any of the first 20 that stand before
+    it, so that the true best stays with a probability of at least 1 - alpha. Whoever is clearly worse in `comparisons`
+    (with their positions) leaves as well. The first one always stays.
+    """
+    pairs = np.array([(high, low) for at, low in enumerate(order) for high in order[: min(at, RIVALS)]]).T
+    names = ("",) * pairs.shape[1]
+    p = p_above(Family(names, names, scores[pairs[0]][:, None], scores[pairs[1]][:, None]), method)
+    level = (1 - method.confidence) / (len(order) - 1)
+    out = set(pairs[1][p <= level + 1e-12].tolist())
+    out |= {place for place, one in comparisons if one.verdict == CLEAR and one.difference < 0}
+    return (order[0], *(place for place in order[1:] if place not in out))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..stats.bootstrap import Spread, Strata, resample, spread
 from ..stats.multiple import holm, holm_levels
 from ..stats.pairwise import win_interval, wins
-from ..stats.permutation import FLIPS, relabel, sign_flip, smallest_p, smallest_relabel_p
+from ..stats.permutation import relabel, sign_flip, smallest_p, smallest_relabel_p
 from ..stats.planning import clear_difference, pairs_needed
 from .records import CLEAR, LEANING, NO_EVIDENCE, Comparison, Interval, Units, Verdict
 
@@ -81,11 +81,19 @@ def strata_of(family: Family, method: Method) -> Strata:
     return Strata(np.concatenate([first, second], axis=1), np.concatenate([share, -share], axis=1))
 
 
-def p_values(family: Family, method: Method, flips: int = FLIPS) -> Array:
+def p_values(family: Family, method: Method) -> Array:
     """Return the p-value of each comparison, not corrected."""
     if method.units == "seeds" and not method.paired:
-        return relabel(*family.flat(), shuffles=flips, seed=method.seed)
-    return sign_flip(strata_of(family, method).terms, flips=flips, seed=method.seed)
+        return relabel(*family.flat(), seed=method.seed)
+    return sign_flip(strata_of(family, method).terms, seed=method.seed)
+
+
+def p_above(family: Family, method: Method) -> Array:
+    """Return the one-sided p-values, not corrected: how far chance alone would put the first side above the second."""
+    if method.units == "seeds" and not method.paired:
+        return relabel(*family.flat(), seed=method.seed, one_sided=True)
+    terms = strata_of(family, method).terms  # every pattern of signs has its mirror image, so that half of p is exact
+    return np.where(terms.sum(axis=1) > 0, sign_flip(terms, seed=method.seed) / 2, 1.0)
 
 
 def win_strata(family: Family, method: Method) -> Strata:

@@ -205,7 +205,7 @@ class Analysis:
     order: tuple[int, ...]
     """Positions of the settings, highest mean first."""
     contenders: tuple[int, ...]
-    """Settings that the data do not clearly put below the first one (all pairs, Holm), itself first."""
+    """Settings that may be the best: the data put no other one clearly above them; highest mean first."""
     friedman_p: float | None
     """Of Friedman's test that all settings are alike; None with fewer than three settings or two complete blocks."""
     headline: str

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -73,15 +74,26 @@ def test_the_smallest_p_is_reached_when_all_agree(n: int) -> None:
     assert sign_flip(np.arange(1.0, n + 1)[None])[0] == smallest_p(n)
 
 
-def everything(first: Array, second: Array) -> float:
+def welch(sides: list[tuple[Array, Array]]) -> float:
+    """Mean difference over its standard error; each side's variance is pooled over the prompts."""
+    difference = np.mean([a.mean() - b.mean() for a, b in sides])
+    variance = 0.0
+    for side in zip(*sides, strict=True):
+        pooled = sum(((x - x.mean()) ** 2).sum() for x in side) / sum(len(x) - 1 for x in side)
+        variance += pooled * sum(1 / len(x) for x in side) / len(sides) ** 2
+    return float(difference / math.sqrt(variance + 1e-18))
+
+
+def everything(first: Array, second: Array, one_sided: bool = False) -> float:
     """The two-sample test by brute force over all ways to deal each prompt's scores."""
-    observed = float(np.mean(first.mean(axis=1) - second.mean(axis=1)))
+    far = (lambda t: t) if one_sided else abs
+    observed = far(welch(list(zip(first, second, strict=True))))
     pools, size = np.concatenate([first, second], axis=1), first.shape[1]
     choices = [list(itertools.combinations(range(pools.shape[1]), size))] * len(pools)
     count = []
     for dealt in itertools.product(*choices):
-        gains = [pool[list(c)].mean() - np.delete(pool, list(c)).mean() for pool, c in zip(pools, dealt, strict=True)]
-        count.append(abs(np.mean(gains)) >= abs(observed) - 1e-9)
+        sides = [(pool[list(c)], np.delete(pool, list(c))) for pool, c in zip(pools, dealt, strict=True)]
+        count.append(far(welch(sides)) >= observed - 1e-7 * (1 + abs(observed)))
     return float(np.mean(count))
 
 
@@ -93,6 +105,26 @@ def test_dealing_again_within_prompts_is_exact(prompts: int, ours: int, theirs: 
         np.round(source.normal(0, 1, (prompts, theirs)), 1),
     )
     assert relabel(first[None], second[None])[0] == pytest.approx(everything(first, second))
+    above = relabel(first[None], second[None], one_sided=True)[0]
+    assert above == pytest.approx(everything(first, second, one_sided=True))
+
+
+def test_sides_of_unequal_number_and_spread_do_not_look_different() -> None:
+    source = np.random.default_rng(5)
+    first, second = np.full((300, 4, 8), nan), source.normal(0, 1, (300, 4, 8))
+    first[:, :, :2] = source.normal(0, 3, (300, 4, 2))
+    for p in (relabel(first, second, shuffles=999), relabel(second, first, shuffles=999)):
+        assert (p <= 0.05).mean() < 0.10, "27 % by the raw difference"
+    narrow = first / 9
+    assert 0.01 < (relabel(narrow, second, shuffles=999) <= 0.05).mean() < 0.10, "0.4 % by the raw difference"
+
+
+def test_nothing_to_deal_and_nothing_that_varies() -> None:
+    one, other = np.array([[[1.0]]]), np.array([[[2.0]]])
+    assert relabel(one, other)[0] == 1.0 and relabel(one, other, one_sided=True)[0] == 1.0
+    assert relabel(np.ones((1, 2, 3)), np.ones((1, 2, 3)))[0] == 1.0
+    apart = relabel(np.ones((1, 1, 4)), np.zeros((1, 1, 4)))[0]
+    assert apart == pytest.approx(2 / 70), "no spread within the sides: still only 2 of 70 ways are as far apart"
 
 
 def test_one_prompt_agrees_with_scipys_independent_test() -> None:
