@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from ..stats.bootstrap import ENOUGH_FREEDOM
 from ..stats.planning import units_needed
 from .records import CLEAR, LEANING, Analysis, Study
-from .verdict import counted, points
+from .verdict import counted, points, some
 
 Array = NDArray[np.float64]
 
 LOOK_RATIO = 1.25
 """Contrast or saturation of two settings that differ by more than this factor are worth a warning."""
 LEANING_SHARE = 0.10
-NAMED = 3
 PADDING = ("reference", "legacy")
 """Preprocessings that pad pictures to a square with black."""
 
@@ -34,6 +33,7 @@ def warnings_of(study: Study, found: Analysis, scores: Array) -> tuple[str, ...]
             _reach(study, found),
             _looks(study, found),
             _disagreements(study, found),
+            _held_back(found),
             _leanings(found),
             _open_best(study, found),
         )
@@ -48,7 +48,7 @@ def _sizes(study: Study) -> Iterator[str]:
     if all(size == known[0] for size in known):
         return
     listed = sorted(set().union(*known))
-    names = _some([f"{width} x {height}" for width, height in listed])
+    names = some([f"{width} x {height}" for width, height in listed])
     if len({round(width / height, 2) for width, height in listed}) > 1:
         does = "pads pictures with black" if study.scorer.preprocess in PADDING else "sees another part of each shape"
         yield f"Pictures differ in shape between the settings ({names}): the scorer {does}, so they do not compare."
@@ -63,7 +63,7 @@ def _same_pictures(study: Study, scores: Array) -> Iterator[str]:
         alike = [k for k in range(first + 1, len(flat)) if k not in told and _equal(flat[first], flat[k])]
         if alike and first not in told:
             told.update(alike)
-            others = _some([study.settings[k].label for k in alike])
+            others = some([study.settings[k].label for k in alike])
             yield (
                 f"{study.settings[first].label} scores in every block the same as {others}: what tells them apart "
                 "probably has no effect on this model."
@@ -96,12 +96,7 @@ def _incomplete(study: Study, scores: Array) -> Iterator[str]:
 
 def _most(study: Study, counts: NDArray[np.int_]) -> str:
     order = [k for k in np.argsort(-counts, kind="stable") if counts[k]]
-    return _some([f"{study.settings[k].label}: {counts[k]}" for k in order])
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    return some([f"{study.settings[k].label}: {counts[k]}" for k in order])
 
 
 def _reach(study: Study, found: Analysis) -> Iterator[str]:
@@ -110,10 +105,11 @@ def _reach(study: Study, found: Analysis) -> Iterator[str]:
     prompts = max((one.prompts for one in found.comparisons), default=0)
     needed = units_needed(count, found.confidence)
     if found.units == "seeds":
+        least = f"{needed}" if needed > ENOUGH_FREEDOM else f"{needed}, better {ENOUGH_FREEDOM + 1},"
         which = "one prompt" if len(study.prompts) == 1 else f"these {len(study.prompts)} prompts"
         yield (
             f"All this holds for {which} only, with other seeds. To speak of prompts in general a study of "
-            f"{counted(count + 1, 'setting')} needs at least {needed} prompts; there {'is' if prompts == 1 else 'are'} "
+            f"{counted(count + 1, 'setting')} needs at least {least} prompts; there {'is' if prompts == 1 else 'are'} "
             f"{prompts}."
         )
     if found.comparisons and all(math.isinf(one.detectable) or one.pairs == 0 for one in found.comparisons):
@@ -154,11 +150,24 @@ def _disagreements(study: Study, found: Analysis) -> Iterator[str]:
     for one in found.comparisons:
         against = [k for k, v in one.parts.items() if v * one.difference < 0]
         if one.verdict == CLEAR and against:
-            told = _some([f"{study.part_names.get(k, k)} {points(one.parts[k])}" for k in against])
+            told = some([f"{study.part_names.get(k, k)} {points(one.parts[k])}" for k in against])
             yield (
                 f"{one.label}: other scorers see it the other way round ({told}), so the difference may please one "
                 "scorer only."
             )
+
+
+def _held_back(found: Analysis) -> Iterator[str]:
+    """Name those whose verdict the interval decides, where a reader who sees the adjusted p expects another one."""
+    limit = 1 - found.confidence + 1e-12
+    names = [one.label for one in found.comparisons if one.verdict != CLEAR and one.p_adjusted <= limit]
+    if names:
+        few = "prompts" if found.units == "prompts" else "seeds"
+        whose, does = ("its interval", "reaches") if len(names) == 1 else ("their intervals", "reach")
+        trusts = "trusts" if len(names) == 1 else "trust"
+        yield (
+            f"The test alone would call {some(names)} clear; {whose}, which {trusts} so few {few} less, {does} zero."
+        )
 
 
 def _leanings(found: Analysis) -> Iterator[str]:
@@ -174,8 +183,7 @@ def _leanings(found: Analysis) -> Iterator[str]:
 def _open_best(study: Study, found: Analysis) -> Iterator[str]:
     if any(one.verdict == CLEAR and one.difference > 0 for one in found.comparisons) and len(found.comparisons) > 1:
         yield "The gain of a setting that was picked after looking is too high on average: run it again with new seeds."
-    others = len(found.contenders) - 1
+    others = [study.settings[k].label for k in found.contenders[1:]]
     if others and len(study.settings) > 2:
         best = study.settings[found.contenders[0]].label
-        names = _some([study.settings[k].label for k in found.contenders[1:]])
-        yield f"{best} has the highest mean, but {names} cannot be told apart from it clearly."
+        yield f"{best} has the highest mean; {some(others)} may be the best as well."

@@ -19,10 +19,14 @@ average of raw scores over prompts: all figures are differences within a row, av
 A difference is in points, the scorer's own unit. The interval is where the true difference lies, for as many \
 comparisons out of a hundred as its percentage says. An interval that holds zero has not told the two settings apart.
 
-"clear": the difference would be very unlikely if the settings were alike, counting how many settings were tried. \
-"leaning": it points one way, but a run with other seeds may turn it round. "no evidence": nothing was found, which is \
-not the same as "they are alike"; look at the smallest difference that this grid would show. More prompts tell more \
-than more seeds of one prompt.
+"clear: better" or "clear: worse": the difference would be very unlikely if the settings were alike, counting how \
+many settings were tried, and its interval leaves zero out. "leaning better" or "leaning worse": it points one way, \
+but a run with other seeds may turn it round. "no evidence": nothing was found, which is not the same as "they are \
+alike"; look at the smallest difference that this grid would show. More prompts tell more than more seeds of one \
+prompt.
+
+"May be the best": no other setting is clearly above it. One that is not clearly worse than the reference can still \
+be clearly below another one.
 
 The best of many looks better than it is. Whichever setting comes out on top was also lucky, so expect less of it \
 next time, the less the closer it is to the others and the fewer images there are. To know how much it is really \

@@ -18,10 +18,6 @@ _WORDS: Final[Mapping[PairBy, str]] = {
     "order": "by the order of the file names",
     "none": "not at all",
 }
-_UNPAIRED: Final = (
-    "The images are not paired: settings are compared prompt by prompt, but their seeds differ, which takes more "
-    "images for the same certainty."
-)
 _SHOWN: Final = 3
 
 
@@ -44,7 +40,6 @@ def from_folders(shots: Sequence[Shot], labels: Sequence[str], scoring: Scoring,
         settings=tuple(Setting(label) for label in order),
         paired=_WORDS[way],
         seeds_shared=way != "none",
-        notes=(_UNPAIRED,) if way == "none" else (),
     )
     found = assemble(placed, layout, scoring, remark("have no seed in their metadata", strangers))
     if found is None:

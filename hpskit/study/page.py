@@ -12,7 +12,7 @@ from .explained import how_to_read
 from .grid_draw import Pictures
 from .page_pictures import axis_forests, forest, matrix
 from .records import Analysis, Comparison, Study
-from .shown import between, block_z, chance, counted, design, excerpt, number, plain, shorten, signed
+from .shown import between, block_z, chance, counted, design, excerpt, number, plain, shorten, signed, verdict_words
 from .table import ELO_PER_STRENGTH
 
 MOST_CELLS: Final = 1000
@@ -52,7 +52,7 @@ def _figures(study: Study, analysis: Analysis) -> list[Figure]:
     return [
         *shown,
         Figure(signed(found.difference), f"points, {whose}against {beside}", interval),
-        Figure(found.verdict, "verdict", ", ".join(filter(None, [f"p {chance(found.p_adjusted)}", wins]))),
+        Figure(verdict_words(found), "verdict", ", ".join(filter(None, [f"p {chance(found.p_adjusted)}", wins]))),
         Figure(number(found.detectable), "points: the smallest difference that this grid would show", _needed(found)),
     ]
 
@@ -70,7 +70,7 @@ def _contenders(study: Study, analysis: Analysis) -> str:
     others = len(analysis.contenders) - 1
     if others <= 0:
         return f"of {counted(len(study.settings), 'setting')}"
-    return f"of {counted(len(study.settings), 'setting')}; {others} not clearly below it"
+    return f"of {counted(len(study.settings), 'setting')}; {others} more may be the best"
 
 
 def _needed(found: Comparison) -> str:
@@ -107,10 +107,11 @@ def _standings(study: Study, analysis: Analysis) -> Table:
     marked = frozenset(at for at, place in enumerate(analysis.order) if place in analysis.contenders)
     reference = shorten(study.settings[study.reference].label, 60)
     note = (
-        "Best first; set off: the first one and what the data do not put clearly below it. vs mean: points against "
-        "the mean of all settings on the same prompt and seed. Win rate, p and p adjusted (Holm): against "
-        f"{reference}. "
-        f"Elo: 400 / ln 10 times the Bradley-Terry strength, with its standard error. {_friedman(analysis)}"
+        "Highest mean first; set off: those that may be the best, since no other one is clearly above them. vs mean: "
+        "points against the mean of all settings on the same prompt and seed; z: the same in standard deviations "
+        f"between the settings there. Win rate, p and p adjusted (Holm): against {reference}. Elo counts rows won, not "
+        "points: 0 is the middle, and 100 above another wins 64 % against it; +- is its standard error. "
+        f"{_friedman(analysis)}"
     )
     return Table(columns, rows, "Settings", note.strip(), marked)
 
@@ -164,7 +165,7 @@ def _compared(one: Comparison, axis: str, parts: Sequence[str]) -> list[Shown]:
     return [
         *(f"{axis}{shorten(one.label, 160)}", f"{axis}{shorten(one.against, 160)}"),
         *(one.difference, between(one.interval)),
-        *(between(one.adjusted), one.p, one.p_adjusted, one.verdict, 100 * one.wins, share),
+        *(between(one.adjusted), one.p, one.p_adjusted, verdict_words(one), 100 * one.wins, share),
         *(one.prompts, one.pairs, one.sd, one.detectable, one.pairs_needed),
         *(one.parts.get(name) for name in parts),
     ]

@@ -6,7 +6,7 @@ import math
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
-from .records import Comparison, Interval, Study
+from .records import CLEAR, NO_EVIDENCE, Comparison, Interval, Study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +91,14 @@ def between(interval: Interval, digits: int = 2) -> str:
 def is_better(comparison: Comparison) -> bool:
     """Tell whether the setting scored above what it was compared with."""
     return comparison.difference > 0
+
+
+def verdict_words(comparison: Comparison) -> str:
+    """Return the verdict with its direction: "clear: better", "leaning worse"; "no evidence" has none."""
+    if comparison.verdict == NO_EVIDENCE or not comparison.difference:
+        return comparison.verdict
+    way = "better" if is_better(comparison) else "worse"
+    return f"{comparison.verdict}{':' if comparison.verdict == CLEAR else ''} {way}"
 
 
 def counted(count: int, one: str, many: str = "") -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .records import Analysis, Comparison, Study
-from .shown import between, chance, columns_of, counted, design, number, percent, plain, shorten, signed
+from .shown import between, chance, columns_of, counted, design, number, percent, plain, shorten, signed, verdict_words
 
 WIDTH: Final = 110
 _LEAST: Final = 16
@@ -16,6 +16,7 @@ _LEAST: Final = 16
 _MOST_ROWS: Final = 60
 ELO_PER_STRENGTH: Final = 400 / math.log(10)
 _INDENT: Final = "  "
+_ELO: Final = "Elo counts blocks won, not points: 0 is the middle, +100 wins 64 % of blocks; +- is its standard error."
 
 
 def table_text(study: Study, analysis: Analysis) -> str:
@@ -38,8 +39,9 @@ def _standings(study: Study, analysis: Analysis) -> list[str]:
     shown = analysis.order[:_MOST_ROWS]
     names = ["#", "setting", "cells", "vs mean", "z", "Elo", "+-", "mean rank"]
     rows = [[str(at), *_standing(study, analysis, place)] for at, place in enumerate(shown, start=1)]
-    title = "Settings, best first, in points against the mean of the block (* not clearly below the first)"
-    return [title, *_aligned(names, rows, "><>>>>>>"), *_left_out(len(analysis.order) - len(shown), "settings")]
+    title = "Settings, highest mean first, in points against the mean of the block (* may be the best)"
+    table = [title, *_aligned(names, rows, "><>>>>>>"), *_left_out(len(analysis.order) - len(shown), "settings")]
+    return [*table, *_wrapped(_ELO, _INDENT)]
 
 
 def _standing(study: Study, analysis: Analysis, place: int) -> list[str]:
@@ -74,22 +76,17 @@ def _compared(comparisons: Sequence[Comparison], analysis: Analysis) -> list[str
 
 def _comparison(found: Comparison) -> list[str]:
     numbers = [signed(found.difference), between(found.adjusted), chance(found.p), chance(found.p_adjusted)]
-    more = [percent(found.wins), str(found.pairs), number(found.detectable), found.verdict]
+    more = [percent(found.wins), str(found.pairs), number(found.detectable), verdict_words(found)]
     return [plain(found.label), *numbers, *more]
 
 
 def _remarks(study: Study, analysis: Analysis) -> Iterator[str]:
     notes = [*analysis.warnings, *(note for note in study.notes if note not in analysis.warnings)]
-    notes.append(_holds(analysis))
+    if analysis.units == "prompts":  # where seeds are the units a warning says so
+        notes.append("The intervals are over prompts: they hold for prompts like these.")
     yield ""
     for note in notes:
         yield from _wrapped(note, "- ")
-
-
-def _holds(analysis: Analysis) -> str:
-    if analysis.units == "prompts":
-        return "The intervals are over prompts: they hold for prompts like these."
-    return "The intervals are over seeds: they hold for these prompts only, with other seeds."
 
 
 def _left_out(count: int, what: str) -> list[str]:

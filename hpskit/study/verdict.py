@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from ..stats.planning import units_needed
 from .records import CLEAR, LEANING, Analysis, Comparison, Study
 
+NAMED = 3
+
 
 def points(value: float) -> str:
     """Return a difference with its sign: "+0.62"; "?" when it is not known."""
@@ -25,6 +27,12 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def some(names: Sequence[str]) -> str:
+    """Return the first three names of a list and how many more there are: "a, b, c and 4 more"."""
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def headline(study: Study, found: Analysis) -> str:
     """Return the verdict in one or two sentences."""
     known = [one for one in found.comparisons if one.pairs]
@@ -32,11 +40,10 @@ def headline(study: Study, found: Analysis) -> str:
     if not known:
         return f"Nothing can be compared: no setting has a scored image of the same prompt as {reference}."
     ranked = sorted(known, key=lambda one: -one.difference)
-    clear = [one for one in ranked if one.verdict == CLEAR]
     leaning = [one for one in ranked if one.verdict == LEANING]
     where = _where(study, found)
-    if clear:
-        return _clear(clear, len(known), reference, where)
+    if any(one.verdict == CLEAR for one in ranked):
+        return _clear(ranked, reference, where)
     if leaning:
         return _leaning(max(leaning, key=lambda one: abs(one.difference)), reference, where)
     return _nothing(ranked, reference, where, found)
@@ -48,28 +55,43 @@ def _where(study: Study, found: Analysis) -> str:
     return " for this prompt" if len(study.prompts) == 1 else f" for these {len(study.prompts)} prompts"
 
 
-def _clear(clear: Sequence[Comparison], count: int, reference: str, where: str) -> str:
-    above = [one for one in clear if one.difference > 0]
-    chosen = above[0] if above else clear[-1]
-    word = "better" if above else "worse"
-    told = (
-        f"{chosen.label} is clearly {word} than {reference}{where}: {points(chosen.difference)} points {span(chosen)}."
-    )
-    if not above:
-        rest = count - len(clear)
-        none = f" None of the other {rest} differs clearly." if rest else ""
-        return told + (f" So are {len(clear) - 1} more, and nothing is clearly better." if len(clear) > 1 else none)
+def _clear(known: Sequence[Comparison], reference: str, where: str) -> str:
+    """Return who wins, or that nobody does and who does not lose; then who loses. `known` stands highest first."""
+    above = [one for one in known if one.verdict == CLEAR and one.difference > 0]
+    below = [one for one in known if one.verdict == CLEAR and one.difference < 0]
+    if above:
+        return _winner(above, len(known), reference, where) + _losers(below)
+    if len(known) == 1:
+        return f"{known[0].label} is clearly worse than {reference}{where}: {_figures(known[0])}."
+    rest = [one.label for one in known if one.verdict != CLEAR]
+    near = f" {some(rest)} {'is' if len(rest) == 1 else 'are'} not clearly worse." if rest else ""
+    return f"None of {len(known)} settings is clearly better than {reference}{where}.{near}{_losers(below)}"
+
+
+def _winner(above: Sequence[Comparison], count: int, reference: str, where: str) -> str:
+    told = f"{above[0].label} is clearly better than {reference}{where}: {_figures(above[0])}."
     if count == 1:
         return told
     more = f"; {counted(len(above) - 1, 'other is', 'others are')} clearly better too" if len(above) > 1 else ""
     return f"{told} It was picked as the best of {count} after looking, so expect a little less of it{more}."
 
 
+def _losers(below: Sequence[Comparison]) -> str:
+    worst = list(reversed(below))
+    if not worst:
+        return ""
+    return f" Clearly worse: {some([f'{worst[0].label} ({_figures(worst[0])})', *(one.label for one in worst[1:])])}."
+
+
+def _figures(one: Comparison) -> str:
+    return f"{points(one.difference)} points {span(one)}"
+
+
 def _leaning(one: Comparison, reference: str, where: str) -> str:
     word = "better" if one.difference > 0 else "worse"
     return (
-        f"Nothing is clear: {one.label} leans towards {word} than {reference}{where} ({points(one.difference)} points "
-        f"{span(one)}), which chance can do too.{_need(one)}"
+        f"Nothing is clear: {one.label} leans towards {word} than {reference}{where} ({_figures(one)}), "
+        f"which chance can do too.{_need(one)}"
     )
 
 

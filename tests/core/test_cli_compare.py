@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from hpskit import cli
-from hpskit.commands import bulk, compare_images, compare_plan, session
+from hpskit.commands import bulk, compare_images, compare_output, compare_plan, session
 from hpskit.commands.recording import Recorder
 from hpskit.ledger import Entry, Ledger
 from hpskit.scorers import FakeScorer
@@ -81,7 +81,7 @@ def test_a_better_setting_is_clear_and_an_equal_one_is_not(
     assert run("compare", *three) == 0
     out, err = capsys.readouterr()
     assert "better is clearly better than plain" in out
-    lines = [line for line in out.splitlines() if line.endswith(("clear", "no evidence"))]
+    lines = [line for line in out.splitlines() if line.endswith(("clear: better", "no evidence"))]
     assert [line.split()[0] for line in lines] == ["better", "same"]
     assert "Paired by prompt and seed from the images' metadata: 72 images in 24 blocks of 8 prompts." in out
     assert "Traceback" not in err
@@ -118,6 +118,23 @@ def test_a_prompt_for_all_and_names_for_partners(tmp_path: Path, capsys: pytest.
     found = document(capsys, tmp_path / "a", tmp_path / "b", "-p", "red")
     assert (found["prompts"], found["seeds"]) == (["red"], [*"012345"])
     assert "Paired by prompt and file name: 12 images in 6 blocks of 1 prompt." in found["notes"]
+
+
+def test_another_prompt_in_the_metadata_is_counted(
+    three: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state.jsonl"
+    for _ in range(2):  # with --resume too, where nothing is read again
+        options = ["--pair-by", "name", "-p", "A (fox:1.2)  on a table", "--resume", state, "--json"]
+        assert run("compare", *three, *options) == 0
+        out, err = capsys.readouterr()
+        [note] = [note for note in json.loads(out)["notes"] if "in the metadata," in note]
+        assert note.startswith('63 images name 7 other prompts in the metadata, such as "a owl on a table"')
+        assert note.endswith("; they are scored against the one given.")
+        assert note in err
+    assert run("compare", *three, "--pair-by", "name", "-p", "a fox on a table") == 0
+    out, err = capsys.readouterr()
+    assert (out.count("63 images name"), err.count("63 images name")) == (1, 0)
 
 
 def test_prompts_from_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -305,7 +322,30 @@ def test_a_saved_comparison_is_analysed_again(
     other = document(capsys, "--study", saved, "--reference", "same", "--confidence", 0.99)
     assert other["analysis"]["confidence"] == 0.99
     assert set(verdicts(other)) == {"plain", "better"}
-    assert run("compare", "--study", saved, "--grid", tmp_path / "g.png") == 0  # pictures are read from their files
+
+
+def test_a_saved_comparison_shows_only_pictures_that_were_scored(
+    three: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved, secret, pipe = tmp_path / "s.json", tmp_path / "secret.png", tmp_path / "pipe"
+    assert run("compare", *three[:2], "--json-file", saved) == 0
+    assert run("compare", "--study", saved, "--html", tmp_path / "whole.html") == 0
+    whole = (tmp_path / "whole.html").read_text("utf-8").count("data:image/")
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(secret)
+    os.mkfifo(pipe)
+    data = json.loads(saved.read_text())
+    for k, cell in enumerate(data["cells"]):  # as a stranger might have it: files of the reader, hashes made up or none
+        cell["file"] = str((secret, pipe, secret)[k % 3])
+        cell["image_hash"] = (cell["image_hash"], cell["image_hash"], "")[k % 3]
+    saved.write_text(json.dumps(data))
+    assert run("compare", "--study", saved, "--html", tmp_path / "less.html", "--grid", tmp_path / "g.png") == 0
+    assert (tmp_path / "less.html").read_text("utf-8").count("data:image/") == 0 < whole
+    assert "internal error" not in capsys.readouterr().err
+
+
+def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert compare_output.picture_of(Cell(0, 0, 0, 1.0, file=str(tmp_path / "pipe"))) is None
 
 
 @pytest.mark.parametrize(
@@ -459,6 +499,20 @@ def test_a_plan_needs_no_images(capsys: pytest.CaptureFixture[str]) -> None:
     assert "usual for HPS" in out
     assert run("compare", "--plan", 0.5, "--json") == 0
     assert json.loads(capsys.readouterr().out)["difference"] == 0.5
+    for absurd in ("1e-300", "5e-324"):
+        assert run("compare", "--plan", absurd) == 0
+        assert "shows a difference that small" in capsys.readouterr().out
+
+
+def test_a_plan_and_a_saved_comparison_load_no_torch(three: list[Path], tmp_path: Path) -> None:
+    saved = tmp_path / "s.json"
+    assert run("compare", *three[:2], "--json-file", saved) == 0
+    program = (
+        "import sys; from hpskit import cli\n"
+        f"assert cli.main(['compare', '--plan', '0.3']) == cli.main(['compare', '--study', {str(saved)!r}]) == 0\n"
+        "assert not {'torch', 'open_clip'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def test_a_plan_with_images_measures_their_spread(three: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ def test_the_headline_gives_best_difference_verdict_and_detectable():
     found = made.comparison("sampler s2", "sampler s0", 0.62, 0.2, 1.0, pairs_needed=90)
     report = study_report(study, made.analysis(study, comparisons=(made.comparison("sampler s1"), found)))
     figures = of(report, Headline)[0].figures
-    assert [figure.value for figure in figures] == ["sampler s2", "+0.62", "clear", "0.30"]
+    assert [figure.value for figure in figures] == ["sampler s2", "+0.62", "clear: better", "0.30"]
     assert figures[1].detail == "95 % interval +0.15 to +1.05"
     assert figures[2].detail == "p 0.025, wins 75 % of 8 pairs"
     assert figures[3].detail == "with a power of 80 %; about 90 pairs would show the measured one"
@@ -65,7 +65,7 @@ def test_where_the_reference_is_the_best_the_next_one_is_shown():
     assert leading(study, found).label == "sampler s2"
     figures = of(study_report(study, found), Headline)[0].figures
     assert figures[0].value == "sampler s0"
-    assert figures[0].detail == "of 3 settings; 1 not clearly below it"
+    assert figures[0].detail == "of 3 settings; 1 more may be the best"
     assert figures[1].label == "points, sampler s2: against sampler s0"
 
 

@@ -10,7 +10,7 @@ from core import _study as made
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpskit.study import Axis, analyse, shown, table_text
+from hpskit.study import CLEAR, LEANING, NO_EVIDENCE, Axis, analyse, shown, table_text
 from hpskit.study.table import WIDTH
 
 WORDS = st.text(st.characters(codec=None), max_size=300)
@@ -24,16 +24,17 @@ def test_the_whole_text():
         "\n"
         "sampler s2 is clearly ahead.\n"
         "\n"
-        "Settings, best first, in points against the mean of the block (* not clearly below the first)\n"
+        "Settings, highest mean first, in points against the mean of the block (* may be the best)\n"
         "  #  setting       cells  vs mean      z  Elo  +-  mean rank\n"
         "  1  sampler s2 *      8    +0.20  +0.30   35   9        2.0\n"
         "  2  sampler s1        8     0.00   0.00   17   9        2.0\n"
         "  3  sampler s0        8    -0.20  -0.30    0   9        2.0\n"
+        "  Elo counts blocks won, not points: 0 is the middle, +100 wins 64 % of blocks; +- is its standard error.\n"
         "\n"
         "Against sampler s0\n"
         "  setting     difference     95 % (Holm)      p  p adj  wins  pairs  detectable  verdict\n"
-        "  sampler s1       +0.42  +0.05 to +0.79  0.012  0.025  75 %      8        0.30  clear\n"
-        "  sampler s2       +0.12  -0.25 to +0.49  0.012  0.025  75 %      8        0.30  leaning\n"
+        "  sampler s1       +0.42  +0.05 to +0.79  0.012  0.025  75 %      8        0.30  clear: better\n"
+        "  sampler s2       +0.12  -0.25 to +0.49  0.012  0.025  75 %      8        0.30  leaning better\n"
         "\n"
         "- Two prompts are few.\n"
         "- Made by hand.\n"
@@ -67,7 +68,7 @@ def test_one_setting_and_one_prompt():
     text = table_text(study, made.analysis(study, units="seeds", contenders=(0,)))
     assert "1 setting x 1 prompt x 1 seed" in text
     assert "Against" not in text
-    assert text.endswith("they hold for these prompts only, with other seeds.")
+    assert text.endswith("- Two prompts are few."), "that seeds are the units is said by a warning"
 
 
 def test_long_labels_lose_their_middle_and_the_lines_keep_their_width():
@@ -100,6 +101,22 @@ def test_a_real_analysis_is_printed(seeds):
     text = table_text(study, analyse(study, draws=200))
     assert text.isascii()
     assert all(setting.label in text for setting in study.settings)
+
+
+@pytest.mark.parametrize(("verdict", "difference", "words"), [
+    (CLEAR, 0.4, "clear: better"), (CLEAR, -0.4, "clear: worse"), (LEANING, 0.4, "leaning better"),
+    (LEANING, -0.4, "leaning worse"), (NO_EVIDENCE, -0.4, "no evidence"), (NO_EVIDENCE, float("nan"), "no evidence"),
+])  # fmt: skip
+def test_verdicts_say_which_way(verdict, difference, words):
+    assert shown.verdict_words(made.comparison(difference=difference, verdict=verdict)) == words
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_no_note_is_said_twice(shared):
+    study = made.study(3, 1, 6, seeds_shared=shared)
+    notes = [line for line in table_text(study, analyse(study, draws=200)).splitlines() if line.startswith("- ")]
+    assert sum("prompt only" in note or "prompts only" in note for note in notes) == 1
+    assert sum("noise" in note or "paired" in note for note in notes) == (not shared)
 
 
 @given(WORDS, st.integers(3, 60))
