@@ -102,7 +102,8 @@ def _row(action: argparse.Action) -> str:
     else:
         takes = "" if action.nargs == 0 else f" {value}"
         option = ", ".join(f"`{name}{takes}`" for name in action.option_strings)
-    return f"| {option} | {action.help or ''} |".replace("ID|FILE", "ID\\|FILE")
+    cells = [text.replace("|", "\\|") for text in (option, action.help or "")]  # even inside of `code`
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> int:

@@ -16,5 +16,7 @@ def test_cli_page_is_current() -> None:
     spec.loader.exec_module(module)
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert page == module.render(), "run: python docs/make_cli.py"
+    rows = [line.replace("\\|", "") for line in page.splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {3}, "a sign in a cell that ends it"
     for command in ("score", "rank", "pick", "best-of", "demo", "models get"):
         assert f"`hps {command}`" in page
