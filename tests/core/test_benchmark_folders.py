@@ -166,6 +166,7 @@ GOOD = {"prompt": "p", "image_path": ["a.jpg", "b.jpg"], "rank": [2, 1]}
         (GOOD | {"rank": ["1", "2"]}, "no list of numbers"),
         (GOOD | {"rank": [1, float("nan")]}, "no list of numbers"),
         (GOOD | {"rank": [True, False]}, "no list of numbers"),
+        (GOOD | {"rank": [10**400, 1]}, "item 0: rank is no list of numbers"),
         (GOOD | {"rank": [1]}, "2 images, but 1 ranks"),
         (GOOD | {"image_path": ["a.jpg"], "rank": [1]}, "two or more"),
     ],
