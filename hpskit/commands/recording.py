@@ -185,7 +185,9 @@ def settings_of(info: PromptInfo | None) -> dict[str, Any]:
     return {
         "negative": info.negative,
         "model": info.model or "",
+        "loras": info.loras,
         "sampler": info.sampler or "",
+        "scheduler": info.scheduler or "",
         "seed": info.seed,
         "steps": info.steps,
         "cfg": info.cfg,

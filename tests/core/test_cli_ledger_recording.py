@@ -27,7 +27,7 @@ from hpskit.ledger.picture import pixel_hash, thumbnail_of
 from hpskit.scorers import FakeScorer
 
 ROOT = Path(__file__).resolve().parents[2]
-INFOTEXT = "Steps: 20, Sampler: Euler a, CFG scale: 6.5, Seed: {seed}, Model: dream\u00e9"
+INFOTEXT = "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: {seed}, Model: dream\u00e9"
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
     place = tmp_path / "pictures"
     place.mkdir()
     for seed in range(3):
-        picture(place / f"{seed}.png", 60 * seed, "a fox", seed)
+        picture(place / f"{seed}.png", 60 * seed, "a fox <lora:ink:0.6>", seed)
     (place / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     return place
 
@@ -79,6 +79,7 @@ def test_every_scored_picture_is_recorded(folder: Path, ledger: Path, command: l
         *("blur", "Euler a", 20, 6.5),
         "dream\u00e9",
     )
+    assert (first.scheduler, first.loras) == ("Karras", (("ink", 0.6),))
     assert (first.width, first.height, first.source) == (300, 150, "cli")
     assert first.file == str(folder / "0.png")
     assert len({row.run for row in found}) == 1
