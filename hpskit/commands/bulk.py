@@ -46,6 +46,8 @@ class Scored:
     truncated: bool = False
     record: Mapping[str, object] = field(default_factory=dict)
     """What `--write-metadata` writes into the file."""
+    named: str = ""
+    """The prompt in the image's own metadata, where it is another one and somebody asked."""
 
 
 @dataclass
@@ -54,6 +56,7 @@ class _Decoded:
     image: Tensor
     """uint8: a quarter of the canonical image's memory."""
     prompt: str
+    named: str = ""
 
     @property
     def pixels(self) -> int:
@@ -73,21 +76,24 @@ def score_files(
     threads: int,
     raw: bool,
     look: Look | None = None,
+    heed: bool = False,
 ) -> Iterator[tuple[Job, Scored | Failure]]:
     """Yield every job with its result, in about their order; memory stays bounded by batch, threads and pixels.
 
-    `look` sees each picture as uint8 [3, H, W], with what its metadata says, in the thread that decoded it.
+    `look` sees each picture as uint8 [3, H, W], with what its metadata says, in the thread that decoded it. With `heed`
+    the results name the prompt in a picture's metadata where it is not the one that was given.
     """
 
     def prepare(job: Job) -> _Decoded:
         if not job.path.is_file():  # opening a pipe would wait for ever
             raise ImageError("is no regular file")
         image = decode(job.path)
-        info = metadata.read_prompt(job.path) if job.prompt is None else None
+        own = job.prompt is None
+        info = metadata.read_prompt(job.path) if own else maybe_info(job.path) if heed or look is not None else None
         text = prompt_for(job, info, raw, scorer.info.needs_text)
         if look is not None:
-            look(job, image, info if job.prompt is None else maybe_info(job.path))
-        return _Decoded(job, image, text)
+            look(job, image, info)
+        return _Decoded(job, image, text, another(text, info) if heed and not own else "")
 
     waiting: list[_Decoded] = []
     for job, decoded in _ahead(jobs, prepare, threads, batch + threads):
@@ -183,6 +189,13 @@ def prompt_for(job: Job, info: PromptInfo | None, raw: bool, needed: bool) -> st
     return text if raw else clean(text)
 
 
+def another(text: str, info: PromptInfo | None) -> str:
+    """Return the prompt that metadata name, where it says something else than `text`, weights and spaces aside."""
+    named = info.positive.strip() if info is not None else ""
+    said, own = (" ".join(clean(words).casefold().split()) for words in (text, named))
+    return named if own and own != said else ""
+
+
 def _score(batch: list[_Decoded], scorer: Scorer) -> Iterator[tuple[Job, Scored | Failure]]:
     if batch:
         yield from _score_images(batch, [entry.take() for entry in batch], scorer)
@@ -216,6 +229,7 @@ def _scored(entry: _Decoded, scores: Scores, index: int) -> Scored:
         tokens=text.tokens if text is not None else None,
         truncated=text is not None and text.truncated,
         record=stamp.record(scores, index),
+        named=entry.named,
     )
 
 

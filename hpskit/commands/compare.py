@@ -6,17 +6,17 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import __version__
 from ..errors import HpsError, StudyError
 from ..ledger import Query
 from ..study import Study
-from ..study.fields import from_fields
-from ..study.folders import from_folders
 from ..study.sources import Sourced, setting_named
-from . import compare_options, compare_output, compare_plan, console, recording, session
-from .session import Outcome
+from . import compare_options, compare_output, compare_plan, console
+
+if TYPE_CHECKING:
+    from .session import Outcome
 
 _LARGEST: Final = 2**28
 _NOTHING: Final = (
@@ -87,7 +87,10 @@ def _facts(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
 
 
 def _from_images(args: argparse.Namespace) -> tuple[Sourced, Outcome]:
-    from . import compare_images
+    # These load torch, which a plan, the ledger and a saved comparison do without.
+    from ..study.fields import from_fields
+    from ..study.folders import from_folders
+    from . import compare_images, recording, session
 
     by_folder = len(args.paths) > 1 and not args.by
     labels, files = compare_images.files_of(args) if by_folder else ((), {})
@@ -98,8 +101,13 @@ def _from_images(args: argparse.Namespace) -> tuple[Sourced, Outcome]:
     session.remarks(outcome)
     found, scoring = compare_images.shots(outcome, seen, files), compare_images.scoring_of(outcome)
     if by_folder:
-        return from_folders(found, labels, scoring, args.pair_by), outcome
-    return from_fields(found, scoring, args.by, paired=args.pair_by != "none"), outcome
+        made = from_folders(found, labels, scoring, args.pair_by)
+    else:
+        made = from_fields(found, scoring, args.by, paired=args.pair_by != "none")
+    said = session.overruled(outcome)
+    if said and args.json:
+        console.note(said[0])
+    return replace(made, study=replace(made.study, notes=(*made.study.notes, *said))), outcome
 
 
 def _from_ledger(args: argparse.Namespace) -> Sourced:

@@ -9,19 +9,21 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import OutputError
 from ..study import Analysis, Cell, Study
 from . import console, files
-from .session import Outcome
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .session import Outcome
+
 _FILES: Final = ("html", "grid", "csv", "json_file")
 _PICTURES: Final[Mapping[str, str]] = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _SIDE: Final = 256
+Pictures: TypeAlias = "Callable[[Cell], Image | None]"
 
 
 def check(args: argparse.Namespace) -> None:
@@ -62,9 +64,10 @@ def show(args: argparse.Namespace, study: Study, analysis: Analysis, outcome: Ou
 
 def write(args: argparse.Namespace, study: Study, analysis: Analysis) -> None:
     """Write the files that were asked for; OutputError when one cannot be, those before it are there."""
+    pictures = picture_of if args.study is None else proven_picture_of
     writers: dict[str, Callable[[Path], object]] = {
-        "html": lambda path: _write_html(path, study, analysis),
-        "grid": lambda path: _write_grid(path, study, analysis),
+        "html": lambda path: _write_html(path, study, analysis, pictures),
+        "grid": lambda path: _write_grid(path, study, analysis, pictures),
         "csv": lambda path: _write_csv(path, study),
         "json_file": lambda path: _write_json(path, study, analysis),
     }
@@ -76,11 +79,11 @@ def write(args: argparse.Namespace, study: Study, analysis: Analysis) -> None:
             console.note(f"Written: {path}")
 
 
-def _write_html(path: Path, study: Study, analysis: Analysis) -> None:
+def _write_html(path: Path, study: Study, analysis: Analysis, pictures: Pictures) -> None:
     from ..report import write_report
     from ..study.page import study_report
 
-    write_report(path, study_report(study, analysis, pictures=picture_of))
+    write_report(path, study_report(study, analysis, pictures=pictures))
 
 
 def _write_csv(path: Path, study: Study) -> None:
@@ -95,10 +98,10 @@ def _write_json(path: Path, study: Study, analysis: Analysis) -> None:
     write_json(path, study, analysis)
 
 
-def _write_grid(path: Path, study: Study, analysis: Analysis) -> None:
+def _write_grid(path: Path, study: Study, analysis: Analysis, pictures: Pictures) -> None:
     from ..study.grid import grid_picture
 
-    picture = grid_picture(study, analysis, pictures=picture_of)
+    picture = grid_picture(study, analysis, pictures=pictures)
     stream = io.BytesIO()
     options: dict[str, Any] = {} if path.suffix.lower() == ".png" else {"quality": 90}
     picture.convert("RGB").save(stream, _PICTURES[path.suffix.lower()], **options)
@@ -127,10 +130,35 @@ def picture_of(cell: Cell) -> Image | None:
     from PIL import Image as images
 
     try:
+        if not cell.thumbnail and not Path(cell.file).is_file():  # opening a pipe would wait for ever
+            return None
         with images.open(io.BytesIO(cell.thumbnail) if cell.thumbnail else cell.file) as image:
             image.draft("RGB", (_SIDE, _SIDE))
-            small: Image = image.convert("RGB")
-            small.thumbnail((_SIDE, _SIDE))
-            return small
+            return _small(image.convert("RGB"))
     except Exception:  # a picture that is gone or damaged by now is only missing from the report
         return None
+
+
+def proven_picture_of(cell: Cell) -> Image | None:
+    """Return a small picture of a cell's file where its pixels are still those that were scored, else None.
+
+    A saved comparison may come from anybody, and could name any picture on this disk to have it shown in a report that
+    is passed on. Only who has the picture knows the hash of its pixels.
+    """
+    from PIL import Image as images
+
+    from ..ledger.picture import pixel_hash
+
+    try:
+        if not cell.image_hash or not Path(cell.file).is_file():
+            return None
+        with images.open(cell.file) as image:
+            whole = image.convert("RGB")
+        return _small(whole) if pixel_hash(whole) == cell.image_hash else None
+    except Exception:  # as above
+        return None
+
+
+def _small(picture: Image) -> Image:
+    picture.thumbnail((_SIDE, _SIDE))
+    return picture

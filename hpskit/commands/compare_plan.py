@@ -114,7 +114,9 @@ def _lines(made: Plan, *, measured: bool) -> list[str]:
     lines = [intro, *console.table(head, rows, indent="  "), spread]
     if made.pairs is not None:
         lines.append(f"Independent pairs needed: {made.pairs}.")
-    if all(row.seeds is None for row in made.rows):
+    if made.pairs is None:
+        lines.append("No study of a size that anybody makes shows a difference that small.")
+    elif all(row.seeds is None for row in made.rows):
         lines.append("No number of seeds is enough for so few prompts: their differences vary. Take more prompts.")
     return lines
 

@@ -123,7 +123,8 @@ def _results(
         todo = [job for job in work if job not in known]
         threads = bulk.decode_threads(args.threads)
         look = look or (recorder.look if recorder.active else None)
-        scored = bulk.score_files(todo, scorer, batch=args.batch, threads=threads, raw=args.raw_prompt, look=look)
+        options: dict[str, Any] = {"batch": args.batch, "threads": threads, "raw": args.raw_prompt, "look": look}
+        scored = bulk.score_files(todo, scorer, **options, heed=args.prompt is not None)
         for job, result in scored:
             recorder.scored(job, None if isinstance(result, Failure) else result)
             if isinstance(result, Failure):
@@ -159,10 +160,12 @@ def _fail(outcome: Outcome, failure: Failure) -> None:
 
 
 def closing_notes(outcome: Outcome, raw: bool) -> None:
-    """Say what a person must know to read the scores: several prompts, and `remarks`."""
+    """Say what a person must know to read the scores: several prompts, overruled ones, and `remarks`."""
     pools = outcome.pools()
     if len(pools) > 1:
         console.note(f"There are {len(pools)} different prompts. {NO_COMPARISON}: compare within a prompt only.")
+    for line in overruled(outcome):
+        console.note(line)
     remarks(outcome)
 
 
@@ -177,6 +180,20 @@ def remarks(outcome: Outcome) -> None:
         console.note(f"{name} is a miniature: it judges coloured shapes only, never art or photographs.")
     if outcome.failures:
         console.note(f"{console.count(len(outcome.failures), 'image')} failed, {len(outcome.results)} scored.")
+
+
+def overruled(outcome: Outcome) -> tuple[str, ...]:
+    """Return a sentence on the images whose metadata name another prompt than --prompt; nothing when there are none."""
+    named = [result.named for result in outcome.results if result.named]
+    if not named:
+        return ()
+    others = len(set(named))
+    what = "another prompt in the metadata" if others == 1 else f"{others} other prompts in the metadata, such as"
+    verbs = ("names", "it is") if len(named) == 1 else ("name", "they are")
+    return (
+        f'{console.count(len(named), "image")} {verbs[0]} {what} "{console.shorten(named[0], 60)}"; {verbs[1]} scored '
+        "against the one given.",
+    )
 
 
 def identity(outcome: Outcome) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ def pairs_needed(
     _check(power, confidence)
     if not math.isfinite(sd) or not math.isfinite(difference) or difference == 0:
         return None
-    ratio = (sd / difference) ** 2
+    ratio = (sd / difference) * (sd / difference)  # infinite, where ** would raise OverflowError
     first = (float(special().ndtri((1 + confidence) / 2)) + float(special().ndtri(power))) ** 2 * ratio
     if first > MOST:
         return None

@@ -99,6 +99,19 @@ def test_different_prompts_are_ranked_apart(tmp_path: Path, capsys: pytest.Captu
     assert session.NO_COMPARISON in err
 
 
+def test_metadata_that_name_another_prompt_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for k, prompt in enumerate(("a fox", "an (owl:1.3)", "an owl", None)):
+        picture(tmp_path / f"{k}.png", 50 * k, prompt)
+    for command in (["score"], ["rank", "--no-ledger"], ["pick", "--list"]):
+        assert run(*command, tmp_path, "--prompt", "an  Owl") == 0
+        noted = '1 image names another prompt in the metadata "a fox"; it is scored against the one given.'
+        assert noted in capsys.readouterr().err
+    run("score", tmp_path, "--prompt", "a cup")
+    assert '3 images name 3 other prompts in the metadata, such as "a fox"; they are' in capsys.readouterr().err
+    run("score", tmp_path / "1.png", tmp_path / "2.png")
+    assert "another prompt" not in capsys.readouterr().err
+
+
 def test_raw_prompt_is_not_cleaned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture(tmp_path / "0.png", 0, "a (cat:1.2)")
     run("score", tmp_path, "--raw-prompt", "--json")
@@ -432,9 +445,9 @@ def test_help_and_version_load_no_torch() -> None:
     program = (
         "import sys, contextlib, io; from hpskit import cli\n"
         "with contextlib.redirect_stdout(io.StringIO()) as out:\n"
-        "    codes = [cli.main(a.split()) for a in ('--help', '--version', 'score --help', 'models get --help')]\n"
+        "    codes = [cli.main(a.split()) for a in ('--help', '--version', 'score --help', 'compare --help')]\n"
         "assert codes == [0, 0, 0, 0] and 'hps 0' in out.getvalue(), codes\n"
-        "assert not {'torch', 'open_clip', 'numpy', 'PIL'} & sys.modules.keys()\n"
+        "assert not {'torch', 'open_clip', 'numpy', 'scipy', 'PIL', 'sqlite3'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
