@@ -28,8 +28,15 @@ def pool_of(
         judging=_judging(table.ranking.rule, tuple(members), table.ranking.main),
         trace=table.search,
         facts=tuple(facts),
-        warnings=tuple(note for note in tables.warnings(table) if note not in known),
+        warnings=(*_kept(table), *(note for note in tables.warnings(table) if note not in known)),
     )
+
+
+def _kept(table: ScoreTable) -> tuple[str, ...]:
+    """Tell what is to be connected when what was kept of a search came without the rest."""
+    if table.search is not None or not table.seeds:  # only images of a search have seeds
+        return ()
+    return ("This is what was kept of a search, not all its images: connect score_table for a report of the whole.",)
 
 
 def _judging(rule: Rule, members: Sequence[str], main: str) -> frozenset[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from ..errors import StudyError
+from .axes import same_prompts
 from .plot_layout import Layout, PlotDesign, RowsAre, axis_of
 from .records import Setting
 
@@ -31,11 +31,11 @@ def _with_prompts(layout: Layout, prompts: Sequence[str]) -> PlotDesign:
             f"There are {len(layout.rows)} rows but {len(prompts)} prompts. Give one prompt for each row: a list, or "
             "one a line."
         )
-    twice = next((text for text, count in Counter(prompts).items() if count > 1), None)
-    if twice is not None:
+    twice = same_prompts(prompts)
+    if twice:
         raise StudyError(
-            f'Two rows have the same prompt ("{twice[:60]}"). Rows of one prompt are its seeds: set `rows_are` to '
-            '"seeds", or give every row a prompt of its own.'
+            f'Two rows have the same prompt ("{prompts[twice[0]][:60]}"). Rows of one prompt are its seeds: set '
+            '`rows_are` to "seeds", or give every row a prompt of its own.'
         )
     plan = _columns(layout)
     places = tuple((column, row, copy) for column, row, copy in layout.places)

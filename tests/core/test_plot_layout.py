@@ -167,6 +167,7 @@ def test_rows_that_are_settings() -> None:
         ("settings", [], r"0 prompts"),
         ("prompts", ["a"], r"2 rows but 1 prompts"),
         ("prompts", ["a", "a"], r'same prompt \("a"\).*"seeds"'),
+        ("prompts", ["a cat", " A  cat"], r'same prompt \(" A  cat"\).*"seeds"'),
     ],
 )
 def test_prompts_that_do_not_fit_the_rows(rows_are: str, prompts: list[str], words: str) -> None:

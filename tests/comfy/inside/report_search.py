@@ -87,6 +87,7 @@ def check_the_kept_table_makes_no_claim_about_the_pool() -> None:
     graph, node = best_of(4)
     text = text_of(report(graph, node[4]), graph)
     assert "2 scored images" in text and "All candidates" not in text
+    assert "what was kept of a search" in text and "what was kept" not in text_of(report(graph, node[5]), graph)
 
 
 def check_an_optimised_noise_brings_its_curve() -> None:
