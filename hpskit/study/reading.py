@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from ..errors import StudyError
 from ..types import ScorerInfo
 from .records import Axis, Cell, Setting, Study
+from .sources import without_empty
 
 FORMAT: Final = "hps-study/1"
 LARGEST: Final = 5_000_000
 """Most cells of a design; what claims more is damaged."""
+GAPS: Final = 100
+"""Cells of a design for each that was made; beyond this, names without a cell are left out, since they cost work."""
+SMALL: Final = 100_000
+"""Cells of a design that is no work in any case."""
 
 T = TypeVar("T")
 
@@ -43,7 +49,7 @@ def from_json(data: object) -> Study:
         seeds_shared=_flag(whole, "seeds_shared", True),
     )
     _check(study)
-    return study
+    return study if study.size <= max(SMALL, GAPS * len(study.cells)) else _without_gaps(study)
 
 
 def _check(study: Study) -> None:
@@ -63,6 +69,23 @@ def _check(study: Study) -> None:
         if place in seen:
             raise _wrong(f"cells[{number}]", "no two cells have the same setting, prompt and seed")
         seen.add(place)
+
+
+def _without_gaps(study: Study) -> Study:
+    """Return the study without prompts, seeds and settings that no cell has; StudyError when there are no cells."""
+    if not study.cells:
+        raise _wrong("cells", "at least one")
+    prompts = {old: new for new, old in enumerate(sorted({cell.prompt for cell in study.cells}))}
+    seeds = {old: new for new, old in enumerate(sorted({cell.seed for cell in study.cells}))}
+    gone = len(study.prompts) - len(prompts), len(study.seeds) - len(seeds)
+    kept = replace(
+        study,
+        prompts=tuple(study.prompts[k] for k in prompts),
+        seeds=tuple(study.seeds[k] for k in seeds),
+        cells=tuple(replace(cell, prompt=prompts[cell.prompt], seed=seeds[cell.seed]) for cell in study.cells),
+        notes=(*study.notes, f"Prompts without any image are left out: {gone[0]}; seeds: {gone[1]}."),
+    )
+    return without_empty(kept)
 
 
 def _axis(value: object, place: str) -> Axis:

@@ -176,6 +176,23 @@ def test_a_design_that_no_memory_holds_is_refused():
         from_json(data)
 
 
+def test_a_design_that_is_nearly_all_gaps_shrinks_to_its_cells():
+    study = made.study(3, 2, 4, pictures=False, missing=[(s, p, k) for s in range(3) for p in range(2) for k in (1, 2)])
+    data = to_json(study)
+    data["prompts"] += [f"p{k}" for k in range(7)]
+    data["seeds"] += [f"s{k}" for k in range(30_000)]
+    found = from_json(data)
+    assert (found.prompts, found.seeds, found.settings) == (study.prompts, ("1000", "1003"), study.settings)
+    assert [(c.setting, c.prompt, c.seed, c.score) for c in found.cells] == [
+        (c.setting, c.prompt, {0: 0, 3: 1}[c.seed], c.score) for c in study.cells
+    ]
+    assert found.notes[-1] == "Prompts without any image are left out: 7; seeds: 30002."
+    data["settings"] += [{"label": f"x{k}", "values": {}} for k in range(10)]
+    assert from_json(data).settings == study.settings
+    with pytest.raises(StudyError, match="cells"):
+        from_json(data | {"cells": []})
+
+
 def test_the_columns_of_the_csv():
     axes = (Axis("sampler", ("euler", "heun")), Axis("seed", ("a", "b")))
     study = made.study(prompts=1, seeds=1, axes=axes, part_names={"pick": "PickScore"}, pictures=False)
