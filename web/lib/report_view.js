@@ -1,13 +1,14 @@
 // @ts-check
 // A look at a report without saving it first. The host hands HTML out to be saved only, and rightly so: in its own
-// origin a page could do all that the interface can. Here it gets a frame of an origin of its own, which reaches nothing.
+// origin a page could do all that the interface can. Here it gets a frame with an origin of its own, which cannot
+// reach into this page.
 import { button } from "./actions.js";
 import { el } from "./dom.js";
 import { t, viewUrl } from "./host.js";
 
 /** @typedef {import("./host.js").FileRef} FileRef */
 
-/** Scripts of the report may sort its tables; without allow-same-origin they reach neither this page nor the server's answers. */
+/** Scripts of the report may sort its tables; without allow-same-origin they reach neither this page nor what it keeps. */
 const RIGHTS = "allow-scripts";
 
 /**
