@@ -49,7 +49,7 @@ def from_json(data: object) -> Study:
         seeds_shared=_flag(whole, "seeds_shared", True),
     )
     _check(study)
-    return study if study.size <= max(SMALL, GAPS * len(study.cells)) else _without_gaps(study)
+    return study if _is_dense(study) else _without_gaps(study)
 
 
 def _check(study: Study) -> None:
@@ -71,8 +71,12 @@ def _check(study: Study) -> None:
         seen.add(place)
 
 
+def _is_dense(study: Study) -> bool:
+    return study.size <= max(SMALL, GAPS * len(study.cells))
+
+
 def _without_gaps(study: Study) -> Study:
-    """Return the study without prompts, seeds and settings that no cell has; StudyError when there are no cells."""
+    """Return the study without prompts, seeds and settings that no cell has; StudyError when that leaves gaps alone."""
     if not study.cells:
         raise _wrong("cells", "at least one")
     prompts = {old: new for new, old in enumerate(sorted({cell.prompt for cell in study.cells}))}
@@ -85,7 +89,10 @@ def _without_gaps(study: Study) -> Study:
         cells=tuple(replace(cell, prompt=prompts[cell.prompt], seed=seeds[cell.seed]) for cell in study.cells),
         notes=(*study.notes, f"Prompts without any image are left out: {gone[0]}; seeds: {gone[1]}."),
     )
-    return without_empty(kept)
+    found = without_empty(kept)
+    if not _is_dense(found):
+        raise _wrong("cells", f"one of {GAPS} places that settings, prompts and seeds make, or more")
+    return found
 
 
 def _axis(value: object, place: str) -> Axis:

@@ -191,6 +191,10 @@ def test_a_design_that_is_nearly_all_gaps_shrinks_to_its_cells():
     assert from_json(data).settings == study.settings
     with pytest.raises(StudyError, match="cells"):
         from_json(data | {"cells": []})
+    names = [f"n{k}" for k in range(400)]
+    scattered = [cell | {"setting": k % 3, "prompt": k, "seed": k} for k, cell in enumerate(400 * data["cells"][:1])]
+    with pytest.raises(StudyError, match="one of 100 places"):
+        from_json(data | {"prompts": names, "seeds": names, "cells": scattered})
 
 
 def test_the_columns_of_the_csv():
