@@ -57,7 +57,7 @@ class Strengths:
 
     strength: Array
     sd: Array
-    """By Laplace's approximation, from the curvature at the fit."""
+    """Of the strength above the mean of all, by Laplace's approximation; their common level is the prior's alone."""
 
     @property
     def elo(self) -> Array:
@@ -81,7 +81,9 @@ def bradley_terry(won: Array) -> Strengths:
         found = _improved(found, step, float(gradient @ step), counted)
         if gradient @ step < 1e-16 * (1 + found @ found):
             break
-    return Strengths(found, np.sqrt(np.diag(np.linalg.inv(_derivatives(found, counted, games)[1]))))
+    covariance = np.linalg.inv(_derivatives(found, counted, games)[1])
+    centred = covariance - covariance.mean(axis=0) - covariance.mean(axis=1, keepdims=True) + covariance.mean()
+    return Strengths(found, np.sqrt(np.maximum(np.diag(centred), 0.0)))
 
 
 def _derivatives(strength: Array, won: Array, games: Array) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from hpskit.stats.bootstrap import Strata, spread
 from hpskit.stats.multiple import holm, holm_levels
-from hpskit.stats.pairwise import bradley_terry, wilson, win_interval, wins
+from hpskit.stats.pairwise import ELO, bradley_terry, wilson, win_interval, wins
 from hpskit.stats.ranks import friedman, mean_ranks
 
 Array = NDArray[np.float64]
@@ -115,7 +115,7 @@ def test_always_winning_stays_finite_and_in_order() -> None:
 def test_nothing_played_is_the_prior() -> None:
     found = bradley_terry(np.zeros((3, 3)))
     assert found.strength.tolist() == [0.0, 0.0, 0.0]
-    assert found.sd.tolist() == [1.0, 1.0, 1.0]
+    np.testing.assert_allclose(found.sd, math.sqrt(2 / 3))  # above the mean of all three
 
 
 def test_the_sd_is_that_of_the_curvature() -> None:
@@ -124,8 +124,13 @@ def test_the_sd_is_that_of_the_curvature() -> None:
     gap = found.strength[0] - found.strength[1]
     chance = 1 / (1 + math.exp(-gap))
     information = 8 * chance * (1 - chance)
-    hessian = np.array([[information + 1, -information], [-information, information + 1]])
-    np.testing.assert_allclose(found.sd, np.sqrt(np.diag(np.linalg.inv(hessian))))
+    np.testing.assert_allclose(found.sd, math.sqrt(2 / (2 * information + 1)) / 2)  # half that of the difference
+
+
+def test_errors_shrink_with_the_number_of_blocks() -> None:
+    few, many = (bradley_terry(np.array([[0.0, 0.33 * n], [0.67 * n, 0.0]])) for n in (8, 80))
+    assert ELO * few.sd[0] > 2.2 * ELO * many.sd[0]
+    assert ELO * many.sd[0] == pytest.approx(21, abs=2), "log-odds of 80 blocks: error .24, half of it for each side"
 
 
 @given(st.permutations(range(4)))
