@@ -15,6 +15,7 @@ from ..stats.ranks import friedman
 from .cautions import warnings_of
 from .contrasts import Family, Method, compare, mean_of, p_above
 from .records import CLEAR, Analysis, Comparison, Study, Units
+from .repeats import repeated_blocks
 from .rounding import without_rounding
 from .standings import standings
 from .verdict import headline
@@ -42,8 +43,9 @@ def analyse(
     nothing is scored, on fewer than two settings, a reference outside them or a confidence outside 0.5..1.
     """
     _check(study, confidence, draws, units)
-    scores = _scores(study, None)
-    parts = {name: _scores(study, name) for name in _other_parts(study)}
+    again = repeated_blocks(study)
+    scores = np.where(again, np.nan, _scores(study, None))
+    parts = {name: np.where(again, np.nan, _scores(study, name)) for name in _other_parts(study)}
     settings = _against_reference(study, scores)
     method = Method(_units(settings, study, confidence, units), study.seeds_shared, confidence, draws, seed)
     comparisons = _compared(settings, method, {k: _against_reference(study, v) for k, v in parts.items()})
@@ -68,11 +70,8 @@ def analyse(
         warnings=(),
         missing=study.size - len(study.cells),
     )
-    return _worded(study, found, scores)
-
-
-def _worded(study: Study, found: Analysis, scores: Array) -> Analysis:
-    return replace(found, headline=headline(study, found), warnings=warnings_of(study, found, scores))
+    warnings = warnings_of(study, found, _scores(study, None), int(again.sum()))
+    return replace(found, headline=headline(study, found), warnings=warnings)
 
 
 def _check(study: Study, confidence: float, draws: int, units: str) -> None:

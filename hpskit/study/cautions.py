@@ -19,15 +19,19 @@ Array = NDArray[np.float64]
 LOOK_RATIO = 1.25
 """Contrast or saturation of two settings that differ by more than this factor are worth a warning."""
 LEANING_SHARE = 0.10
+PEEKING = (
+    " Looking again and again while images are added finds something clear too easily: settle the number beforehand."
+)
 PADDING = ("reference", "legacy")
 """Preprocessings that pad pictures to a square with black."""
 
 
-def warnings_of(study: Study, found: Analysis, scores: Array) -> tuple[str, ...]:
-    """Return the warnings, the gravest first; `scores` is [settings, prompts, seeds]."""
+def warnings_of(study: Study, found: Analysis, scores: Array, repeated: int = 0) -> tuple[str, ...]:
+    """Return the warnings, the gravest first; `scores` is [settings, prompts, seeds], `repeated` counts blocks."""
     return tuple(
         itertools.chain(
             _sizes(study),
+            _repeated(repeated),
             _same_pictures(study, scores),
             _incomplete(study, scores),
             _reach(study, found),
@@ -54,6 +58,14 @@ def _sizes(study: Study) -> Iterator[str]:
         yield f"Pictures differ in shape between the settings ({names}): the scorer {does}, so they do not compare."
     else:
         yield f"Pictures differ in size between the settings ({names}): part of a difference may be the size alone."
+
+
+def _repeated(count: int) -> Iterator[str]:
+    if count:
+        yield (
+            f"{counted(count, 'block repeats', 'blocks repeat')} the very pictures of an earlier one under every "
+            f"setting and {'does' if count == 1 else 'do'} not count: prompts that differ in spelling only, or copies."
+        )
 
 
 def _same_pictures(study: Study, scores: Array) -> Iterator[str]:
@@ -84,6 +96,7 @@ def _incomplete(study: Study, scores: Array) -> Iterator[str]:
         yield (
             f"{counted(int(missing.sum()), 'image')} of {study.size} {'is' if missing.sum() == 1 else 'are'} missing "
             f"({_most(study, missing)}). Each comparison takes the blocks that both sides have."
+            f"{PEEKING if study.seeds_shared else ''}"
         )
     failed = (there & ~np.isfinite(scores)).sum(axis=(1, 2))
     if failed.any():
@@ -136,14 +149,24 @@ def _looks(study: Study, found: Analysis) -> Iterator[str]:
     advice = "look at the pictures and at another scorer before believing a gain."
     warned = False
     for what in ("contrast", "saturation"):
-        values = [(getattr(one, what), one.setting) for one in found.standings if getattr(one, what) is not None]
-        low, high = min(values, default=(0.0, 0)), max(values, default=(0.0, 0))
-        if low[0] > 0 and high[0] > LOOK_RATIO * low[0]:
-            names = study.settings[high[1]].label, study.settings[low[1]].label
-            yield f"{names[0]} has {high[0] / low[0]:.2f} times the {what} of {names[1]}. {who}: {advice}"
+        ratio, more, less = _stronger_look(found, what)
+        if ratio > LOOK_RATIO:
+            names = study.settings[more].label, study.settings[less].label
+            yield f"{names[0]} scores above {names[1]} and has {ratio:.2f} times its {what}. {who}: {advice}"
             warned = True
     if not warned and any("cfg" in axis.name.lower().split() and len(axis.values) > 1 for axis in study.axes):
         yield f"CFG is compared, and it changes contrast. {who}: {advice}"
+
+
+def _stronger_look(found: Analysis, what: str) -> tuple[float, int, int]:
+    """Return the largest ratio of a look between a setting and one with a lower mean, and which they are."""
+    best, weakest = (0.0, 0, 0), (math.inf, 0)
+    for place in reversed(found.order):
+        value = getattr(found.standings[place], what)
+        if value is not None and value > 0:
+            best = max(best, (value / weakest[0], place, weakest[1]))
+            weakest = min(weakest, (value, place))
+    return best
 
 
 def _disagreements(study: Study, found: Analysis) -> Iterator[str]:

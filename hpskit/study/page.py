@@ -12,7 +12,20 @@ from .explained import how_to_read
 from .grid_draw import Pictures
 from .page_pictures import axis_forests, forest, matrix
 from .records import Analysis, Comparison, Study
-from .shown import between, block_z, chance, counted, design, excerpt, number, plain, shorten, signed, verdict_words
+from .shown import (
+    between,
+    block_z,
+    chance,
+    counted,
+    design,
+    excerpt,
+    number,
+    plain,
+    shorten,
+    signed,
+    verdict_words,
+    wanted,
+)
 from .table import ELO_PER_STRENGTH
 
 MOST_CELLS: Final = 1000
@@ -20,6 +33,8 @@ MOST_CELLS: Final = 1000
 _LINES: Final = 5
 """Curves that one chart can tell apart."""
 _LABEL: Final = 40
+_NOTES: Final = 3
+"""Notes that stand before the pictures; the others follow them."""
 
 
 def study_report(study: Study, analysis: Analysis, *, pictures: Pictures | None = None, title: str = "") -> Report:
@@ -31,6 +46,7 @@ def study_report(study: Study, analysis: Analysis, *, pictures: Pictures | None 
     sections: list[Section] = [Headline(_figures(study, analysis))]
     sections += _notes(study, analysis)
     sections += [*forest(study, analysis), *matrix(study, analysis, pictures), _standings(study, analysis)]
+    sections += _more_notes(study, analysis)
     sections += [*axis_forests(analysis), *_comparisons(study, analysis), *_curves(study, analysis)]
     sections += [_cells(study), _facts(study, analysis), Text(how_to_read(study.seeds_shared), "How to read this")]
     return Report(plain(title or study.title) or "Comparison of settings", analysis.headline, tuple(sections))
@@ -49,12 +65,15 @@ def _figures(study: Study, analysis: Analysis) -> list[Figure]:
     interval = f"{100 * analysis.confidence:g} % interval {between(found.adjusted)}"
     whose = "" if found.label == study.settings[best].label else f"{shorten(found.label, _LABEL)}: "
     wins = f"wins {100 * found.wins:.0f} % of {counted(found.pairs, 'pair')}" if math.isfinite(found.wins) else ""
-    return [
-        *shown,
+    verdict = f"verdict{f' on {shorten(found.label, _LABEL)}' if whose else ''}"
+    shown += [
         Figure(signed(found.difference), f"points, {whose}against {beside}", interval),
-        Figure(verdict_words(found), "verdict", ", ".join(filter(None, [f"p {chance(found.p_adjusted)}", wins]))),
-        Figure(number(found.detectable), "points: the smallest difference that this grid would show", _needed(found)),
+        Figure(verdict_words(found), verdict, ", ".join(filter(None, [f"p {chance(found.p_adjusted)}", wins]))),
     ]
+    least = wanted(found)
+    if not math.isfinite(least):
+        return shown
+    return [*shown, Figure(number(least), "points: this grid finds so much in 8 of 10 tries", _needed(found))]
 
 
 def leading(study: Study, analysis: Analysis) -> Comparison | None:
@@ -75,15 +94,25 @@ def _contenders(study: Study, analysis: Analysis) -> str:
 
 def _needed(found: Comparison) -> str:
     if found.pairs_needed is None or found.pairs_needed <= found.pairs:
-        return "with a power of 80 %"
-    return f"with a power of 80 %; about {found.pairs_needed:,} pairs would show the measured one"
+        return ""
+    return f"if the measured one is real, about {found.pairs_needed:,} pairs would show it"
 
 
 def _notes(study: Study, analysis: Analysis) -> Iterator[Note]:
-    said = [plain(warning) for warning in dict.fromkeys([*analysis.warnings, *study.notes])]
+    said = _said(study, analysis)
     if said:
-        yield Note("\n\n".join(said))
+        yield Note("\n\n".join(said[:_NOTES]))
     yield Note()
+
+
+def _more_notes(study: Study, analysis: Analysis) -> Iterator[Text]:
+    said = _said(study, analysis)[_NOTES:]
+    if said:
+        yield Text("\n\n".join(said), "More notes")
+
+
+def _said(study: Study, analysis: Analysis) -> list[str]:
+    return [plain(warning) for warning in dict.fromkeys([*analysis.warnings, *study.notes])]
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from .. import report as rp
 from .grid_draw import Pictures, picture_of
 from .records import Analysis, Cell, Comparison, Study
 from .sheet import Place, seed_words, sheet, tone
-from .shown import excerpt, number, shorten
+from .shown import excerpt, number, shorten, wanted
 
 MOST_PICTURES: Final = 240
 MOST_COLUMNS: Final = 16
@@ -56,7 +56,7 @@ def _ends(ranked: Sequence[Comparison], most: int) -> list[Comparison]:
 
 def _span(one: Comparison) -> rp.Span:
     interval, outer = (one.interval.low, one.interval.high), (one.adjusted.low, one.adjusted.high)
-    return rp.Span(shorten(one.label, 160), one.difference, interval, outer, one.verdict, tone(one), one.detectable)
+    return rp.Span(shorten(one.label, 160), one.difference, interval, outer, one.verdict, tone(one), wanted(one))
 
 
 # --- the grid of pictures ---------------------------------------------------------------------------------------------

@@ -101,6 +101,11 @@ def verdict_words(comparison: Comparison) -> str:
     return f"{comparison.verdict}{':' if comparison.verdict == CLEAR else ''} {way}"
 
 
+def wanted(comparison: Comparison) -> float:
+    """Return what the grid would have found; NaN where something was found, for then it only confuses."""
+    return math.nan if comparison.verdict == CLEAR else comparison.detectable
+
+
 def counted(count: int, one: str, many: str = "") -> str:
     """Return a count with its noun: "1 seed", "4 seeds"."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

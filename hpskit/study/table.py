@@ -8,7 +8,20 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .records import Analysis, Comparison, Study
-from .shown import between, chance, columns_of, counted, design, number, percent, plain, shorten, signed, verdict_words
+from .shown import (
+    between,
+    chance,
+    columns_of,
+    counted,
+    design,
+    number,
+    percent,
+    plain,
+    shorten,
+    signed,
+    verdict_words,
+    wanted,
+)
 
 WIDTH: Final = 110
 _LEAST: Final = 16
@@ -76,7 +89,7 @@ def _compared(comparisons: Sequence[Comparison], analysis: Analysis) -> list[str
 
 def _comparison(found: Comparison) -> list[str]:
     numbers = [signed(found.difference), between(found.adjusted), chance(found.p), chance(found.p_adjusted)]
-    more = [percent(found.wins), str(found.pairs), number(found.detectable), verdict_words(found)]
+    more = [percent(found.wins), str(found.pairs), number(wanted(found)), verdict_words(found)]
     return [plain(found.label), *numbers, *more]
 
 

@@ -234,9 +234,12 @@ def test_an_axis_takes_only_combinations_that_both_have() -> None:
 def test_looks_and_shapes_are_warned_of() -> None:
     one = study(noisy((2, 6, 1)))
     cells = [replace(c, contrast=0.2 + 0.1 * c.setting, saturation=0.3, width=512 + 256 * c.setting) for c in one.cells]
-    found = analyse(replace(one, cells=tuple(cells)))
-    assert warned(found, "s1 has 1.50 times the contrast of s0") and warned(
-        found, "pads pictures with black", "768 x 512"
+    found = analyse(replace(one, cells=tuple(replace(c, score=c.score + c.setting) for c in cells)))
+    loses = analyse(replace(one, cells=tuple(replace(c, score=c.score - c.setting) for c in cells)))
+    assert (
+        warned(found, "s1 scores above s0 and has 1.50 times its contrast")
+        and not warned(loses, "1.50")
+        and warned(found, "pads pictures with black", "768 x 512")
     )
     same = [replace(c, width=512 * (1 + c.setting), height=512 * (1 + c.setting)) for c in one.cells]
     assert warned(analyse(replace(one, cells=tuple(same))), "size alone")

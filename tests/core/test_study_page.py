@@ -53,10 +53,15 @@ def test_the_headline_gives_best_difference_verdict_and_detectable():
     found = made.comparison("sampler s2", "sampler s0", 0.62, 0.2, 1.0, pairs_needed=90)
     report = study_report(study, made.analysis(study, comparisons=(made.comparison("sampler s1"), found)))
     figures = of(report, Headline)[0].figures
-    assert [figure.value for figure in figures] == ["sampler s2", "+0.62", "clear: better", "0.30"]
+    assert [figure.value for figure in figures] == ["sampler s2", "+0.62", "clear: better"]
     assert figures[1].detail == "95 % interval +0.15 to +1.05"
     assert figures[2].detail == "p 0.025, wins 75 % of 8 pairs"
-    assert figures[3].detail == "with a power of 80 %; about 90 pairs would show the measured one"
+    open_one = dataclasses.replace(found, verdict=NO_EVIDENCE)
+    figures = of(study_report(study, made.analysis(study, comparisons=(open_one,))), Headline)[0].figures
+    assert figures[3].value == "0.30"
+    assert figures[3].detail == "if the measured one is real, about 90 pairs would show it"
+    hopeless = dataclasses.replace(open_one, detectable=math.inf)
+    assert len(of(study_report(study, made.analysis(study, comparisons=(hopeless,))), Headline)[0].figures) == 3
 
 
 def test_where_the_reference_is_the_best_the_next_one_is_shown():
@@ -74,6 +79,15 @@ def test_warnings_and_notes_are_said_once():
     note, always = of(study_report(study, made.analysis(study)), Note)
     assert note.body == "Two prompts are few.\n\nMade by hand."
     assert always == Note()
+
+
+def test_three_notes_stand_before_the_pictures_and_the_others_after():
+    study = made.study(notes=tuple(f"Note {n}." for n in range(6)))
+    sections = study_report(study, made.analysis(study)).sections
+    more = next(section for section in sections if isinstance(section, Text) and section.title == "More notes")
+    assert of(study_report(study, made.analysis(study)), Note)[0].body.count("\n\n") == 2
+    assert more.body.startswith("Note 2.") and more.body.endswith("Note 5.")
+    assert sections.index(more) > next(n for n, section in enumerate(sections) if isinstance(section, Matrix))
 
 
 def test_standings_have_every_figure():

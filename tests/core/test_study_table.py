@@ -33,7 +33,7 @@ def test_the_whole_text():
         "\n"
         "Against sampler s0\n"
         "  setting     difference     95 % (Holm)      p  p adj  wins  pairs  detectable  verdict\n"
-        "  sampler s1       +0.42  +0.05 to +0.79  0.012  0.025  75 %      8        0.30  clear: better\n"
+        "  sampler s1       +0.42  +0.05 to +0.79  0.012  0.025  75 %      8           -  clear: better\n"
         "  sampler s2       +0.12  -0.25 to +0.49  0.012  0.025  75 %      8        0.30  leaning better\n"
         "\n"
         "- Two prompts are few.\n"
