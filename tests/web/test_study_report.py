@@ -27,6 +27,8 @@ def test_a_report_lists_its_files(stub_page: StubPage) -> None:
         "output/hps/study 1&2.csv Save",
         "output/hps/study 1&2.png Open",
     ]
+    rows = stub_page.locator(".hps-files li")
+    assert all(rows.nth(n).bounding_box()["height"] < 26 for n in range(3)), "a line each"
     links = stub_page.locator(".hps-files a")
     assert links.nth(0).get_attribute("href") == "/api/view?filename=study+1%262.html&subfolder=hps&type=output"
     assert links.nth(0).get_attribute("download") == "study 1&2.html"
