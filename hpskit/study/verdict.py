@@ -28,9 +28,10 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """Return the first three names of a list and how many more there are: "a, b, c and 4 more"."""
+    """Return three names and how many more there are: "a, b, c and 4 more"; semicolons part names with commas."""
     rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    comma = "; " if any("," in name for name in names) else ", "
+    return comma.join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def headline(study: Study, found: Analysis) -> str:

@@ -87,7 +87,7 @@ def test_worse_and_leaning_have_their_words() -> None:
 def test_where_nobody_is_better_the_headline_begins_with_that() -> None:
     found = analyse(study(noisy((4, 12, 4), [0, -0.9, 0.0, -1.8])))
     assert found.headline.startswith("None of 3 settings is clearly better than s0. s2 is not clearly worse.")
-    assert " Clearly worse: s3 (-1." in found.headline and found.headline.endswith("]), s1.")
+    assert " Clearly worse: s3 (-1." in found.headline and found.headline.endswith("]); s1.")
     assert set(found.contenders) == {0, 2}
 
 
