@@ -19,6 +19,7 @@ from .sources import (
     Scoring,
     Shot,
     Sourced,
+    alike,
     assemble,
     listing,
     natural,
@@ -51,7 +52,7 @@ def from_fields(
     StudyError when nothing varies, nothing is known, or nothing pairs.
     """
     choice = choose(shots, by)
-    known = [shot for shot in shots if all(value_of(shot, name) for name in choice.by)]
+    known = [shot for shot in alike(shots) if all(value_of(shot, name) for name in choice.by)]
     unknown = [shot for shot in shots if not all(value_of(shot, name) for name in choice.by)]
     seedless = [shot for shot in known if paired and shot.seed is None]
     settings, place = _settings(known, choice.by)

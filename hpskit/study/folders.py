@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from ..errors import StudyError
 from .records import Setting
-from .sources import Block, Layout, Placed, Scoring, Shot, Sourced, assemble, listing, natural, remark
+from .sources import Block, Layout, Placed, Scoring, Shot, Sourced, alike, assemble, listing, natural, remark
 
 PairBy = Literal["auto", "seed", "name", "order", "none"]
 WAYS: Final[tuple[PairBy, ...]] = ("auto", "seed", "name", "order", "none")
@@ -30,7 +30,7 @@ def from_folders(shots: Sequence[Shot], labels: Sequence[str], scoring: Scoring,
     if len(order) < 2:
         raise StudyError(f"Only {listing(order) or 'nothing'} has an image that was scored; a comparison needs two.")
     place = {label: k for k, label in enumerate(order)}
-    sorted_shots = sorted(shots, key=lambda shot: (place[shot.label], natural(shot.name)))
+    sorted_shots = sorted(alike(shots), key=lambda shot: (place[shot.label], natural(shot.name)))
     way = _way(sorted_shots) if pair_by == "auto" else pair_by
     blocks = [(shot, block) for shot, block in zip(sorted_shots, _KEYS[way](sorted_shots), strict=True)]
     placed = [Placed(shot, place[shot.label], block) for shot, block in blocks if block is not None]

@@ -85,6 +85,16 @@ class Sourced:
     """One sentence for each kind of image that was left out; empty when all are in."""
 
 
+def alike(shots: Sequence[Shot]) -> list[Shot]:
+    """Return the shots with one spelling of each prompt, the first: upper case and white space say nothing to a scorer.
+
+    Two spellings as two prompts would pass for independent evidence.
+    """
+    first: dict[str, str] = {}
+    read = (" ".join(shot.prompt.casefold().split()) for shot in shots)
+    return [replace(shot, prompt=first.setdefault(key, shot.prompt)) for key, shot in zip(read, shots, strict=True)]
+
+
 def assemble(
     placed: Sequence[Placed], layout: Layout, scoring: Scoring, left_out: Sequence[str] = ()
 ) -> Sourced | None:

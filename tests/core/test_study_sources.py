@@ -68,6 +68,21 @@ def test_images_of_one_prompt_and_seed_are_partners_whatever_their_names() -> No
     assert not found.left_out
 
 
+def test_spellings_of_one_prompt_are_no_prompts_of_their_own() -> None:
+    spellings = ("a red fox", "A red  Fox ", "a RED\nfox")
+    shots = [
+        shot(label, f"{k}.png", str(seed), prompt=prompt, picture=f"{label}{seed}", made={"sampler": label})
+        for label in "ab"
+        for k, prompt in enumerate(spellings)
+        for seed in (1, 2 + k)
+    ]
+    for found in (from_folders(shots, "ab", SCORING), from_fields(shots, SCORING, ["sampler"])):
+        assert found.study.prompts == ("a red fox",)
+        assert found.study.seeds == ("1", "2", "3", "4")  # seed 1 gave one picture each, however it was asked for
+        assert len(found.study.cells) == 8
+        assert any("4 images occurred twice" in remark for remark in found.left_out)
+
+
 def test_without_seeds_the_names_decide_and_endings_do_not_matter() -> None:
     shots = [shot("a", "x/1.png"), shot("a", "x/2.png"), shot("b", "x/1.jpg"), shot("b", "x/3.jpg")]
     found = from_folders(shots, ["a", "b"], SCORING)
