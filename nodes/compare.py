@@ -86,12 +86,11 @@ _unfinished: list[str] = []
 def plan_of(wired: Wired, options: dict[str, Any]) -> Plan:
     """Return what is to be done; raises StudyError, before anything runs, on what makes no sense."""
     named = [options[name] for name in ("samplers", "schedulers", "steps", "cfgs", "shifts", "loras", "checkpoints")]
-    prompts, scored, left_out = _prompts(options["prompts"], options["clean_prompt"])
+    prompts, scored = _prompts(options["prompts"], options["clean_prompt"])
     plan = Plan(
         design=design(Texts(*named, options["prompt_variants"], options["reference"]), known_names()),
         prompts=prompts,
         scored=scored,
-        left_out=left_out,
         seeds=tuple(sampling.seeds_from(options["first_seed"], options["seeds_per_prompt"])),
         negative=options["negative_text"],
         denoise=options["denoise"],
@@ -104,16 +103,19 @@ def plan_of(wired: Wired, options: dict[str, Any]) -> Plan:
     return plan
 
 
-def _prompts(text: str, clean: bool) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Return the prompts, what the scorer reads of each, and how many were left out as it reads them as others.
+def _prompts(text: str, clean: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the prompts and what the scorer reads of each; StudyError where it reads two of them alike.
 
     Counted as prompts of their own they would make one image look like the agreement of many.
     """
     prompts = axes.prompt_lines(text)
     scored = tuple(texts.clean(prompt) for prompt in prompts) if clean else prompts
-    same = axes.same_prompts(scored)
-    kept = [k for k in range(len(prompts)) if k not in same]
-    return tuple(prompts[k] for k in kept), tuple(scored[k] for k in kept), len(same)
+    for later in axes.same_prompts(scored):
+        raise StudyError(
+            f'The scorer reads the prompt "{prompts[later][:80]}" like an earlier line: "{scored[later][:80]}". Leave '
+            "one of them out; prompt_variants compares wordings."
+        )
+    return prompts, scored
 
 
 def known_names() -> Known:

@@ -143,11 +143,6 @@ def notes(plan: Plan, wired: Wired, private: bool, restless: Sequence[str], give
     """Return what a person should know about these inputs."""
     recipes: Sequence[Recipe] = plan.design.recipes
     found = []
-    if plan.left_out:
-        found.append(
-            f"Prompts left out, as the scorer reads each like an earlier one: {plan.left_out}. "
-            "prompt_variants compares wordings."
-        )
     if given > 1:
         found.append(f"The latent holds {given} items; all images start from the first.")
     if wired.positive is not None and any(recipe.checkpoint or recipe.loras for recipe in recipes):

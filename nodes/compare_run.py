@@ -46,8 +46,6 @@ class Plan:
     quantize: bool = True
     chunk: int = 0
     seconds: float = 0.0
-    left_out: int = 0
-    """Prompts that were given and are not here, as the scorer reads them like others."""
 
     def places(self) -> Iterator[Place]:
         """Yield every cell: by setting, prompt and seed."""
