@@ -1,6 +1,7 @@
 """Whether the statistics of a comparison hold: known studies, simulated, judged as `hpskit.study.analyse` judges them.
 
-    python benchmarks/compare_statistics.py [--studies 2000] [--draws 2000] [--only coverage|families|naive|unpaired]
+    python benchmarks/compare_statistics.py [--studies 2000] [--draws 2000]
+        [--only coverage|families|naive|unpaired|best]
 
 Every study is a table of differences whose truth is known: an effect that varies from prompt to prompt (normal, skewed
 or heavy-tailed) plus noise between seeds. Counted: how often the intervals hold the truth, how often the test fires
@@ -14,7 +15,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from hpskit.stats.bootstrap import Strata, resample, spread
 from hpskit.stats.multiple import holm, holm_levels
 from hpskit.stats.pairwise import win_interval
 from hpskit.stats.planning import clear_difference, enough_units
-from hpskit.study.contrasts import Family, Method, p_values, pair_counts, strata_of, win_strata
+from hpskit.study.analysis import contenders
+from hpskit.study.contrasts import Family, Method, compare, p_values, pair_counts, strata_of, win_strata
 
 Array = NDArray[np.float64]
 
@@ -276,7 +278,54 @@ def two_levels(blocks: Array, draws: int, source: np.random.Generator) -> tuple[
     return low, high
 
 
-PARTS = {"coverage": coverage, "families": families, "naive": naive, "unpaired": unpaired}
+ODD = "best one lopsided"
+BEST_SIZES = [(4, 12, 2, True), (12, 3, 4, True), (12, 12, 4, True), (12, 20, 2, True), (4, 3, 4, False)]
+Truth = tuple[str, Callable[[int], Array]]
+
+
+def best(studies: int, draws: int) -> None:
+    """Who may be the best: how often the true best stays, and how many settings are left; few draws are enough."""
+    truths: list[Truth] = [("alike", lambda n: np.zeros(n)), ("three", lambda n: np.where(np.arange(n) < 3, 0.0, -2.0)),
+              ("steps", lambda n: np.linspace(1.5, 0.0, n))]  # fmt: skip
+    stays = [word for name, _ in truths for word in (f"{name}: best stays", "left")]
+    head = ("settings", "prompts x seeds", "units", "effects", *stays)
+    sizes = ((size, shape) for size in BEST_SIZES for shape in (*SHAPES, ODD))
+    designs = (Design(p, s, n, shape, paired=paired) for (n, p, s, paired), shape in sizes)
+    judged = ((one, [left(one, f(one.settings), studies, draws) for _, f in truths]) for one in designs)
+    table(head, (best_row(*pair) for pair in judged))
+
+
+def best_row(design: Design, found: Sequence[tuple[float, float]]) -> list[str]:
+    """Return one row of that table."""
+    name, units = f"{design.prompts} x {design.seeds}", design.units + ("" if design.paired else ", unpaired")
+    return [str(design.settings), name, units, design.shape, *(f"{value:.1f}" for pair in found for value in pair)]
+
+
+def left(design: Design, effects: Array, studies: int, draws: int) -> tuple[float, float]:
+    """Return how often (in percent) the first setting, none above it, may be the best, and how many may."""
+    source, seeds = np.random.default_rng(7), design.units == "seeds"
+    method = Method(design.units, design.paired, 1 - ALPHA, min(draws, 300), 0)  # type: ignore[arg-type]
+    count, stays, size = design.settings, 0, 0
+    for at in range(studies):
+        shape = "normal" if design.shape == ODD else design.shape
+        noise = shaped(source, shape if seeds else "normal", (count, design.prompts, design.seeds))
+        between = shaped(source, shape, (count, design.prompts, 1))
+        if design.shape == ODD:
+            odd = noise if seeds else between
+            odd[0] = shaped(source, "skewed", odd[0].shape) * (1 if at % 4 < 2 else -1)
+        known = effects[:, None, None] + (NOISE * noise + (0.0 if seeds else BETWEEN) * between) / math.sqrt(2)
+        reference = 0 if at % 2 else count - 1
+        others = [k for k in range(count) if k != reference]
+        second = np.broadcast_to(known[reference], (count - 1, *known.shape[1:]))
+        names = ("",) * (count - 1)
+        judged = compare(Family(names, names, known[others][:, None], second[:, None]), method)
+        order = tuple(np.argsort(-known.mean(axis=(1, 2))).tolist())
+        chosen = contenders(known, order, method, list(zip(others, judged, strict=True)))
+        stays, size = stays + (0 in chosen), size + len(chosen)
+    return 100 * stays / studies, size / studies
+
+
+PARTS = {"coverage": coverage, "families": families, "naive": naive, "unpaired": unpaired, "best": best}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
