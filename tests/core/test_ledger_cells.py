@@ -135,12 +135,12 @@ def test_ten_thousand_keys_are_quick(path: Path) -> None:
     rng = random.Random(1)
     ledger = Ledger(path)
     ids = ledger.add(entry(rng.gauss(27, 1), f"prompt {n % 40}", seed=n, image_hash=f"{n:x}") for n in range(500))
-    started = time.perf_counter()
+    started = time.process_time()
     ledger.remember((key(n), ids[n % 500]) for n in range(10_000))
-    written = time.perf_counter() - started
-    started = time.perf_counter()
+    written = time.process_time() - started
+    started = time.process_time()
     found = ledger.recall(key(n) for n in range(20_000))
-    read = time.perf_counter() - started
+    read = time.process_time() - started
     assert [row.id for row in found.values()] == [ids[n % 500] for n in range(10_000)]
     assert written < 3, f"{written:.2f} s"
     assert read < 3, f"{read:.2f} s"
