@@ -142,7 +142,7 @@ function rowOf(study, setting, place, range, elo) {
   const top = setting === study.order[0] && Boolean(study.headline);
   const near = !all && study.contenders.has(setting) && !top;
   const lines = [study.settings[setting], ...settingLines(study, setting)];
-  if (near) lines.push(t("study.contender", "the images do not put it clearly below the first"));
+  if (near) lines.push(t("study.contender", "it may be the best as well"));
   const row = el("tr", { tabIndex: place ? -1 : 0, title: lines.join("\n"), dataset: { setting: String(setting) } });
   row.classList.toggle("hps-row-reference", own);
   row.classList.toggle("hps-row-top", top || near);
