@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import OutputError
 from ..ledger.export import cell
 from ..types import Scorer, ScorerInfo
 from . import bulk, console, files, session
@@ -128,19 +124,7 @@ def closing_notes(found: Found) -> None:
 def write_json_file(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON document; the file appears whole or not at all, and what is no number becomes null."""
     text = json.dumps(finite(document), indent=1, allow_nan=False)
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=".hps-", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="ascii") as stream:
-            stream.write(text + "\n")
-        Path(temporary).chmod(0o666 & ~files.umask())
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                Path(temporary).unlink()
+    files.publish(path, f"{text}\n".encode("ascii"))
 
 
 def finite(value: Any) -> Any:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -105,24 +103,7 @@ def _write_grid(path: Path, study: Study, analysis: Analysis, pictures: Pictures
     stream = io.BytesIO()
     options: dict[str, Any] = {} if path.suffix.lower() == ".png" else {"quality": 90}
     picture.convert("RGB").save(stream, _PICTURES[path.suffix.lower()], **options)
-    _publish(path, stream.getvalue())
-
-
-def _publish(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=".hps-", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(temporary).chmod(0o666 & ~files.umask())
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                Path(temporary).unlink()
+    files.publish(path, stream.getvalue())
 
 
 def picture_of(cell: Cell) -> Image | None:

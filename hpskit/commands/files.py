@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import filecmp
+import io
 import itertools
 import json
 import math
@@ -21,14 +22,20 @@ from . import console
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows with the keys of the first as columns; the file appears whole or not at all."""
-    columns = list(rows[0]) if rows else []
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    publish(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all; raises OutputError when it cannot be written."""
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=".hps-", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            writer = csv.DictWriter(stream, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
         Path(temporary).chmod(0o666 & ~umask())
         Path(temporary).replace(path)
     except OSError as error:
