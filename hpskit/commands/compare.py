@@ -82,7 +82,7 @@ def _study(args: argparse.Namespace) -> tuple[Study, Outcome | None]:
 def _facts(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     names = " ".join(args.paths)
     shown = names if len(names) <= 300 else f"{names[:297]}..."
-    images = (("Images", shown.encode("utf-8", "backslashreplace").decode()),) if shown else ()
+    images = (("Read from", shown.encode("utf-8", "backslashreplace").decode()),) if shown else ()
     return (*images, ("hps", __version__))
 
 

@@ -28,6 +28,11 @@ prompt.
 "May be the best": no other setting is clearly above it. One that is not clearly worse than the reference can still \
 be clearly below another one.
 
+z says how far an image lies from the mean of its row, in standard deviations of that row: it colours the pictures, \
+and with two settings it is always plus or minus 0.7. Elo counts rows won, not points: 0 is the middle, and 100 more \
+wins 64 rows of 100; +- is its standard error. "Holm" in a head means that intervals and p allow for the number of \
+comparisons made.
+
 The best of many looks better than it is. Whichever setting comes out on top was also lucky, so expect less of it \
 next time, the less the closer it is to the others and the fewer images there are. To know how much it is really \
 worth, run it once more against the reference with new seeds.

@@ -254,6 +254,7 @@ def _facts(study: Study, analysis: Analysis) -> Facts:
     missing = f"{len(study.cells):,}" + (f", {analysis.missing:,} missing" if analysis.missing else "")
     held = "for prompts like these" if analysis.units == "prompts" else "for these prompts only, with other seeds"
     own = [(plain(name), plain(value)) for name, value in study.facts]
+    known = {name for name, _ in own}
     return Facts(
         [
             ("Design", design(study)),
@@ -268,6 +269,6 @@ def _facts(study: Study, analysis: Analysis) -> Facts:
             ("Computed in", plain(scorer.dtype)),
             ("Checkpoint", plain(scorer.checkpoint) or "-"),
             *own,
-            ("hps", __version__),
+            *([] if "hps" in known else [("hps", __version__)]),
         ]
     )
