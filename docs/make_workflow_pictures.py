@@ -46,7 +46,7 @@ def photograph(ui: UI, name: str) -> Image.Image:
     ended = ui.run(180)
     if ended != "success":
         raise SystemExit(f"{name}: {ended}")
-    ui.page.wait_for_timeout(1500)  # previews are loaded from the server
+    ui.page.wait_for_timeout(9000)  # previews are loaded from the server, and the host's message of success goes
     left, top, width, height = ui.page.evaluate(_FIT)
     ui.page.wait_for_timeout(800)
     shot = ui.page.screenshot(clip={"x": left, "y": top, "width": width, "height": height})
