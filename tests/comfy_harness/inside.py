@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import importlib.util
 import inspect
 import sys
 import tempfile
@@ -328,6 +329,16 @@ def loaded() -> list[Any]:
 def pack(name: str) -> Any:
     """Return a module of the pack, as the host imported it."""
     return importlib.import_module(f"{_pack_name}.{name}")
+
+
+def sibling(name: str) -> Any:
+    """Return a module of the checks' own folder, imported once: the folder is no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "comfy/inside" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 def node_class(node_id: str) -> Any:

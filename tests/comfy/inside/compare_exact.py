@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
-from comfy_inside import pack
+from comfy_inside import pack, sibling
 
-
-def _helpers() -> Any:
-    path = Path(__file__).with_name("compare_tiny.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-helpers = _helpers()
+helpers = sibling("compare_tiny")
 MODEL = "compare_model.safetensors"
 
 

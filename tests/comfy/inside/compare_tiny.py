@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import comfy.sd
 import torch
-from comfy_inside import Graph, Run, base, pack
+from comfy_inside import Graph, Run, base, pack, sibling
 from safetensors.torch import save_file
 
-
-def _load(name: str) -> Any:
-    path = Path(__file__).with_name(f"{name}.py")
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-tiny = _load("best_of_n_tiny")
+tiny = sibling("best_of_n_tiny")
 TEXT = {"num_hidden_layers": 3, "hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128}
 POOLED = 64 + 1280
 STUDY, GRID, TABLE, VERDICT, BEST = range(5)

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
-from comfy_inside import Graph, Run, pack, tmp
+from comfy_inside import Graph, Run, pack, sibling, tmp
 
-
-def _beside(name: str) -> Any:
-    path = Path(__file__).with_name(f"{name}.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-parts = _beside("optimize_noise_parts")
+parts = sibling("optimize_noise_parts")
 SWITCHES = {"title": "", "csv": True, "json": True, "grid": True}
 STOPS = {"target": 0.0, "min_gain": 0.0, "max_seconds": 0.0}
 JUDGE = {"keep": 2, "clean_prompt": True, "match_saved_file": True, "chunk": 0, "exact": False, **STOPS}
@@ -57,7 +44,7 @@ def best_of(n: int, **changed: Any) -> tuple[Graph, Any]:
 
 def text_of(run: Run, graph: Graph) -> str:
     assert run.ok, run.error
-    words: str = _beside("report").words(Path(run[0][0]).read_text(encoding="utf-8"))
+    words: str = sibling("report").words(Path(run[0][0]).read_text(encoding="utf-8"))
     return words
 
 
@@ -74,7 +61,7 @@ def check_a_best_of_n_tells_how_it_went() -> None:
     assert "euler" in text and "simple" in text and "2.5" in text and "blurry" in text, "the settings of the graph"
     assert str(2**63 + 5) in text and "rank of the first seed" in text and "nats" in text
     html = Path(run[0][0]).read_text(encoding="utf-8")
-    assert len(_beside("report").shown(html)) in (6, 8), "every candidate, and the pair unless the first won"
+    assert len(sibling("report").shown(html)) in (6, 8), "every candidate, and the pair unless the first won"
 
 
 def check_an_early_stop_is_told() -> None:
