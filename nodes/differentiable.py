@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from comfy.ldm.modules import attention
 
+from ..hpskit.autodiff.aliases import Aliases, freeze, outside_inference
+from ..hpskit.autodiff.blocks import checkpointed_blocks, protected_inputs
+from ..hpskit.autodiff.randomstate import RandomState, preserved_random_state
 from ..hpskit.errors import GradientError
 from . import host
-from .aliases import Aliases, freeze, outside_inference
-from .checkpointing import LEVELS, Calls, StepGuider, checkpointed_blocks, protected_inputs
+from .checkpointing import LEVELS, Calls, StepGuider
 from .gradients import sampler_name, twin_of
-from .lockstep import RandomState, preserved_random_state
 from .refusals import left_out, refusals
 
 EXACT_ATTENTION = {"attention_basic", "attention_sub_quad", "attention_split", "attention_pytorch"}

@@ -9,6 +9,7 @@ import comfy.sd
 import torch
 from comfy_api.latest import io
 
+from ..hpskit.autodiff.aliases import alias, outside_inference
 from ..hpskit.embedded import EXAMPLE_PROMPTS
 from ..hpskit.embedded.generator import NETWORK_FILE, Generator, load_generator
 from ..hpskit.embedded.raster import rasterise
@@ -16,7 +17,6 @@ from ..hpskit.errors import HpsError
 from ..hpskit.images import to_nhwc
 from ..hpskit.paths import models_dir
 from . import host
-from .aliases import alias, outside_inference
 
 SCALE, SHIFT = 1.5305, 0.0609
 """Latent format of Stable Diffusion 3: a LATENT of the host is x / SCALE + SHIFT of what the network sees."""

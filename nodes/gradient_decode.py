@@ -15,10 +15,10 @@ from typing import Any
 import comfy.model_management as mm
 import torch
 
+from ..hpskit.autodiff.aliases import alias, freeze, outside_inference
+from ..hpskit.autodiff.blocks import checkpointed_blocks
 from ..hpskit.errors import GradientError, ImageError
 from . import host
-from .aliases import alias, freeze, outside_inference
-from .checkpointing import checkpointed_blocks
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 BACKWARD = 2.0

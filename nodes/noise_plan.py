@@ -11,13 +11,13 @@ from typing import Any
 import comfy.sample
 import torch
 
+from ..hpskit.autodiff.randomstate import RandomState, preserved_random_state
 from ..hpskit.errors import NoiseError, SelectionError
 from ..hpskit.search.method import Method
 from ..hpskit.search.reno import Geodesic, Reno
 from ..hpskit.search.sphere import SphereSearch, ZeroOrder
 from ..hpskit.search.subspace import SubspaceSearch
 from ..hpskit.types import Scorer
-from .lockstep import RandomState, preserved_random_state
 from .sampling import Sampling, reseeded, seeds_from
 
 log = logging.getLogger("hps")

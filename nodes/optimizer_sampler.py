@@ -17,6 +17,7 @@ import comfy.model_management as mm
 import comfy.samplers
 import torch
 
+from ..hpskit.autodiff.randomstate import preserved_random_state
 from ..hpskit.errors import Cancelled, GradientError
 from ..hpskit.images import quantize
 from ..hpskit.search import Guards, NoiseSearch, Objective, Update, optimize_noise, terms_of
@@ -24,7 +25,6 @@ from ..hpskit.search.objective import Evaluation, Gradient
 from ..hpskit.types import Decoder, Scorer, ScorerInfo, Scores
 from . import sampling
 from .differentiable import differentiable
-from .lockstep import preserved_random_state
 from .noise_plan import Beginning, Plan, make_method
 from .noise_run import HostRun, LockstepRender, Remembering
 from .noise_watch import NoiseWatch

@@ -14,11 +14,11 @@ from typing import Any
 import comfy.model_management as mm
 import torch
 
+from ..hpskit.autodiff.measuring import Activations, Trace, measured, traced
+from ..hpskit.autodiff.randomstate import preserved_random_state
 from ..hpskit.errors import GradientError
 from .differentiable import differentiable, has_control
 from .gradient_decode import decoder_problem, differentiable_decoder
-from .lockstep import preserved_random_state
-from .measuring import Activations, Trace, measured, traced
 from .refusals import refusals
 from .sampling import is_out_of_memory
 

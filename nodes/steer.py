@@ -18,11 +18,11 @@ import torch
 from comfy_api.latest import io
 
 from ..hpskit import prompts as texts
+from ..hpskit.autodiff.aliases import Aliases
 from ..hpskit.errors import GradientError, ImageError, MemoryExhausted, PromptError
 from ..hpskit.search.steering import Account, Nudge, Steering, Window, noise_to_signal, nudge, reward_of, step_of
 from ..hpskit.types import Decoder, Scorer
 from . import host, sampling
-from .aliases import Aliases
 from .gradient_decode import differentiable_decoder
 from .notices import send_event, without_nan
 from .types import HPS_SCORER

@@ -14,17 +14,17 @@ import pytest
 from comfy_harness import checks
 
 torch = pytest.importorskip("torch")
-NODES = Path(__file__).resolve().parents[2] / "nodes"
+ROOT = Path(__file__).resolve().parents[2]
 
 test_in_host = checks("lockstep", slow=("check_unet_samplers_at_odd_sizes",), timeout=600)
 
 
 def _load() -> Any:
     """Import the module without its pack, which would need ComfyUI."""
-    package = ModuleType("nodes_alone")
-    package.__path__ = [str(NODES)]
+    package = ModuleType("pack_alone")
+    package.__path__ = [str(ROOT)]
     sys.modules[package.__name__] = package
-    return importlib.import_module("nodes_alone.lockstep")
+    return importlib.import_module("pack_alone.nodes.lockstep")
 
 
 lockstep = _load()

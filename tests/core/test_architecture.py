@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors", "paths"}),
+    frozenset({"autodiff"}),
     frozenset({"images", "prompts", "cards", "weights"}),
     frozenset({"scorers", "embedded"}),
     frozenset({"rules", "select", "search", "stats", "taste"}),

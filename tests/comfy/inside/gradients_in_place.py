@@ -34,7 +34,7 @@ def slope(level: str) -> tuple[float, float]:
     generator = torch.Generator().manual_seed(2)
     x, weights = (torch.randn(1, 4, 8, 8, generator=generator) for _ in range(2))
     context, vector = torch.randn(1, 5, 16, generator=generator), torch.randn(1, 8, generator=generator)
-    inner = pack("nodes.recompute").recomputed if level in ("steps", "full") else lambda f, y: f(y)
+    inner = pack("hpskit.autodiff.recompute").recomputed if level in ("steps", "full") else lambda f, y: f(y)
 
     def value(noise: torch.Tensor) -> torch.Tensor:
         def run(y: torch.Tensor) -> torch.Tensor:
@@ -42,7 +42,7 @@ def slope(level: str) -> tuple[float, float]:
 
         return (inner(run, noise * 1) * weights).sum()
 
-    blocks = pack("nodes.checkpointing").checkpointed_blocks([network] if level in ("blocks", "full") else [])
+    blocks = pack("hpskit.autodiff.blocks").checkpointed_blocks([network] if level in ("blocks", "full") else [])
     with torch.inference_mode(False), torch.enable_grad(), blocks:
         start = x.clone().requires_grad_(True)
         (grad,) = torch.autograd.grad(value(start), start)

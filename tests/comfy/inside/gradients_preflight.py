@@ -92,7 +92,7 @@ def check_it_says_what_to_change_when_memory_is_short() -> None:
 
         def short(given: Any) -> Any:
             setup = flight.Setup(*given, vae=tiny.models("sd15")[1], checkpoint="none")
-            stages = {"decoding": pack("nodes.measuring").Activations(1 << 34)}
+            stages = {"decoding": pack("hpskit.autodiff.measuring").Activations(1 << 34)}
             mm.get_free_memory = lambda *a, **k: 1 << 30
             return flight._judged(setup, stages, 1.0)
 

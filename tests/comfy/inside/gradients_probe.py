@@ -62,7 +62,7 @@ class Probe(comfy.samplers.Sampler):
     ) -> torch.Tensor:  # fmt: skip
         given = (latent_image, denoise_mask)
         device = model_wrap.model_patcher.load_device
-        with pack("nodes.lockstep").preserved_random_state(device):
+        with pack("hpskit.autodiff.randomstate").preserved_random_state(device):
             stock = self.inner.sample(model_wrap, sigmas, dict(extra_args), None, noise, *given, True)
         run = pack("nodes.differentiable").differentiable
         arguments = (model_wrap, self.inner, sigmas, extra_args, *given)
@@ -86,7 +86,7 @@ class Probe(comfy.samplers.Sampler):
     def differentiate(self, render: Any, noise: torch.Tensor, stock: torch.Tensor) -> None:
         gradient, samples, weights = self.gradient(render, noise)
         calls = render.calls.count
-        with pack("nodes.measuring").SavedBytes(render.modules[0].parameters()) as saved:
+        with pack("hpskit.autodiff.measuring").SavedBytes(render.modules[0].parameters()) as saved:
             render(noise.clone().requires_grad_(True))
         direction = gradient / gradient.norm()
         with torch.no_grad():

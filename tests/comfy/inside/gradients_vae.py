@@ -71,7 +71,7 @@ def decoded(vae: Any, shape: tuple[int, ...], checkpoint: bool = True, step: flo
     decode = pack("nodes.gradient_decode").differentiable_decoder(vae, checkpoint=checkpoint)
     noise = start.clone().requires_grad_(True)
     network = getattr(vae, "first_stage_model", torch.nn.Identity())
-    with pack("nodes.measuring").SavedBytes(network.parameters()) as saved:
+    with pack("hpskit.autodiff.measuring").SavedBytes(network.parameters()) as saved:
         image = decode(noise)
     inside = (image.detach() > 0.02) & (image.detach() < 0.98)
     weights = torch.randn(image.shape, generator=torch.Generator().manual_seed(2)) * inside
@@ -99,7 +99,7 @@ def check_autoencoder_kl_with_and_without_checkpointing() -> Any:
     every = _expect(decoded(_kl(), (1, 4, 4, 4), checkpoint=False, step=3e-3), [1, 3, 32, 32])
     few = _expect(decoded(_kl(), (1, 4, 4, 4), step=3e-3), [1, 3, 32, 32])
     assert few["saved"] < every["saved"] / 4, (few, every)
-    blocks = pack("nodes.checkpointing").repeated_blocks(_kl().first_stage_model.decoder)
+    blocks = pack("hpskit.autodiff.blocks").repeated_blocks(_kl().first_stage_model.decoder)
     assert {type(block).__name__ for block in blocks} == {"ResnetBlock", "Upsample"}
     return every, few
 
@@ -114,7 +114,7 @@ def check_a_video_vae_decodes_one_frame() -> Any:
     with torch.no_grad():
         flat = torch.randn(1, 16, 4, 4)
         assert torch.equal(decode(flat), decode(flat[:, :, None]))
-    blocks = pack("nodes.checkpointing").repeated_blocks(_wan().first_stage_model.decoder)
+    blocks = pack("hpskit.autodiff.blocks").repeated_blocks(_wan().first_stage_model.decoder)
     assert len(blocks) > 8, [type(block).__name__ for block in blocks]
     every = decoded(_wan(), (1, 16, 1, 4, 4), checkpoint=False, step=3e-3)
     assert figures["saved"] < every["saved"] / 4, (figures, every)

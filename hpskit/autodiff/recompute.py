@@ -1,7 +1,7 @@
 """Compute parts of the forward pass again in the backward pass, right also where a network changes tensors in place.
 
 torch.utils.checkpoint keeps what it computes again out of reach of autograd's own check for tensors that were changed
-after they had been stored. Networks of the host do change such tensors (`img += ...` in Flux), and their gradients
+after they had been stored. Networks of the hosts do change such tensors (`img += ...` in Flux), and their gradients
 would be wrong without a word. Here the second pass is an ordinary graph with the check; where it objects, the pass is
 made once more with copies of what is changed.
 
@@ -11,6 +11,7 @@ Method: T. Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016 (arX
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,9 @@ from typing import Any
 import torch
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
-from ..hpskit.errors import GradientError
-from .lockstep import RandomState, preserved_random_state
+from ..errors import GradientError
+from .randomstate import RandomState, preserved_random_state
 
-NO_GRADIENT = (
-    "The model's prediction carries no gradient: a patch on the model, or a node before the sampler, cuts it off. "
-    "Remove the patch, or search without gradients."
-)
 _inside = threading.local()
 
 
@@ -52,6 +49,25 @@ class Manner:
 
     tolerant: bool = False
     """It changes tensors in place that its own backward pass needs."""
+    peak: float | None = None
+    """Scale gradients that enter to this size (the largest element), and back; for networks in half precision, where
+    small gradients would vanish. It shrinks when gradients inside grow too large for the type. None does not scale."""
+
+
+class _Autocast:
+    """The automatic casts of a thread, to be entered again elsewhere: a backward pass has none of its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.kind = device.type
+        on_cpu = device.type == "cpu"
+        self.enabled = torch.is_autocast_cpu_enabled() if on_cpu else torch.is_autocast_enabled()
+        self.dtype = torch.get_autocast_cpu_dtype() if on_cpu else torch.get_autocast_gpu_dtype()
+        self.cached = torch.is_autocast_cache_enabled()
+
+    def __call__(self) -> contextlib.AbstractContextManager[Any]:
+        if self.kind not in ("cpu", "cuda"):
+            return contextlib.nullcontext()
+        return torch.autocast(self.kind, dtype=self.dtype, enabled=self.enabled, cache_enabled=self.cached)
 
 
 @dataclass
@@ -61,18 +77,18 @@ class _Job:
     compute: Callable[..., Any]
     random: RandomState | None
     device: torch.device
-    strict: bool
+    autocast: _Autocast
+    lost: str
     manner: Manner
     kind: type = tuple
     constants: dict[int, Any] | None = None
     """Results that are no tensors, by position."""
 
     def run(self, tensors: Sequence[torch.Tensor]) -> Any:
-        """Run the function, with the random numbers of the first time when they were kept."""
-        if self.random is None:
-            return self.compute(*tensors)
-        with preserved_random_state(self.device):
-            self.random.restore(self.device)
+        """Run the function as the first time: with its automatic casts, and its random numbers when they were kept."""
+        with self.autocast(), preserved_random_state(self.device) if self.random else contextlib.nullcontext():
+            if self.random:
+                self.random.restore(self.device)
             return self.compute(*tensors)
 
 
@@ -80,18 +96,19 @@ def recomputed(
     compute: Callable[..., Any],
     *tensors: torch.Tensor,
     keep_random: bool = False,
-    strict: bool = False,
+    lost: str = "",
     manner: Manner | None = None,
 ) -> Any:
     """Return compute(*tensors), storing the tensors alone; differentiable in those that require gradients.
 
     `compute` returns a tensor, or a tuple or list of tensors and other things, and gives the same each time. It may
     change its arguments in place: it gets copies. Everything it depends on that requires gradients must be among the
-    tensors. With `keep_random` random numbers are the same in both passes. With `strict` the backward pass raises
-    GradientError when the result does not depend on the tensors.
+    tensors. With `keep_random` random numbers are the same in both passes. With `lost` the backward pass raises a
+    GradientError of these words when the result does not depend on the tensors.
     """
     device = tensors[0].device
-    job = _Job(compute, RandomState.capture(device) if keep_random else None, device, strict, manner or Manner())
+    random = RandomState.capture(device) if keep_random else None
+    job = _Job(compute, random, device, _Autocast(device), lost, manner or Manner())
     made = _Recomputed.apply(job, *tensors)
     return made[0] if job.kind is torch.Tensor else job.kind(_with_constants(made, job.constants or {}))
 
@@ -134,18 +151,49 @@ class _Recomputed(torch.autograd.Function):
             return (None, *_second_pass(job, saved, needed, grads))
 
 
+_Gradients = list[torch.Tensor | None]
+_SMALLEST_PEAK = 1e-4
+
+
 def _second_pass(
     job: _Job, saved: Sequence[torch.Tensor], needed: Sequence[bool], grads: Sequence[torch.Tensor | None]
-) -> list[torch.Tensor | None]:
-    """Return the gradients with respect to the saved tensors; raises RuntimeError where they could be wrong."""
+) -> _Gradients:
+    """Return the gradients with respect to the saved tensors, computed at the size that suits the network's type."""
+    factor = _factor(grads, job.manner.peak)
+    if factor is None:
+        return _computed_again(job, saved, needed, grads)
+    while True:
+        raised = [None if grad is None else grad * factor for grad in grads]
+        found = _computed_again(job, saved, needed, raised)
+        if all(grad is None or bool(grad.isfinite().all()) for grad in found) or _at_the_limit(job.manner):
+            return [None if grad is None else grad / factor for grad in found]
+        factor /= 16
+
+
+def _factor(grads: Sequence[torch.Tensor | None], peak: float | None) -> float | None:
+    """Return the power of two (it costs no digits) that brings gradients near the peak; None where there is none."""
+    size = max((float(grad.abs().max()) for grad in grads if grad is not None and grad.numel()), default=0.0)
+    return 2.0 ** math.floor(math.log2(peak / size)) if peak is not None and 0 < size < math.inf else None
+
+
+def _at_the_limit(manner: Manner) -> bool:
+    """Lower the peak, for all calls to come; tell whether it is as low as it may get."""
+    manner.peak = (manner.peak or 0.0) / 16
+    return manner.peak < _SMALLEST_PEAK
+
+
+def _computed_again(
+    job: _Job, saved: Sequence[torch.Tensor], needed: Sequence[bool], grads: Sequence[torch.Tensor | None]
+) -> _Gradients:
+    """Run the function as an ordinary graph, and back; raises RuntimeError where the gradients could be wrong."""
     with torch.enable_grad():
         inputs = [tensor.detach().requires_grad_(need) for tensor, need in zip(saved, needed, strict=True)]
         # Not leaves: the function may change its arguments in place.
         made = _tensors_of(job.run([tensor.clone() for tensor in inputs]), job)
         both = zip(made, grads, strict=True)
         pairs = [(out, grad) for out, grad in both if grad is not None and out.requires_grad]
-        if job.strict and not pairs:
-            raise GradientError(NO_GRADIENT)
+        if job.lost and not pairs:
+            raise GradientError(job.lost)
         found = iter(_gradients(pairs, [tensor for tensor, need in zip(inputs, needed, strict=True) if need]))
         return [next(found) if need else None for need in needed]
 

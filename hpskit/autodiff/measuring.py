@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .checkpointing import repeated_blocks
+from .blocks import repeated_blocks
 
 
 class SavedBytes:

@@ -8,6 +8,7 @@ memory. It costs no bytes, and later runs in inference mode use it like the tens
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import sys
 import types
@@ -32,7 +33,8 @@ def alias(tensor: torch.Tensor) -> torch.Tensor:
     if hasattr(tensor, "__tensor_flatten__"):
         names, context = tensor.__tensor_flatten__()
         parts = {name: alias(getattr(tensor, name)) for name in names}
-        return type(tensor).__tensor_unflatten__(parts, context, tensor.size(), tensor.stride())  # type: ignore[no-any-return]
+        kind: Any = type(tensor)
+        return kind.__tensor_unflatten__(parts, context, tensor.size(), tensor.stride())  # type: ignore[no-any-return]
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
         return tensor
     empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
@@ -122,7 +124,7 @@ class Aliases:
         items = {key: self.of(item, depth) for key, item in value.items()}
         if all(items[key] is item for key, item in value.items()):
             return value
-        copied = value.copy()
+        copied = copy.copy(value)  # of its own kind: some dictionaries of hosts have further attributes
         copied.update(items)
         return copied
 
