@@ -52,7 +52,9 @@ class WebHost:
 
     def options(self, data: Path) -> list[str]:
         """Return the launch options for a run on the CPU with the data folder `data`."""
-        return [*_COMMON.split(), *_OWN[self.kind].split(), "--data-dir", str(data)]
+        # Forge serves its own scripts from its data folder only, unless it is told where they are.
+        folders = ["--data-dir", str(data), "--gradio-allowed-path", str(self.root)]
+        return [*_COMMON.split(), *_OWN[self.kind].split(), *folders]
 
     def environment(self, data: Path) -> dict[str, str]:
         """Return the environment for its processes: one thread, no network, nothing of the tests' own Python."""
