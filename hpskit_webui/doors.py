@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import saving
 from .script import HpsScript
 
 __all__ = ["HpsScript", "register"]
@@ -9,3 +10,4 @@ __all__ = ["HpsScript", "register"]
 
 def register() -> None:
     """Register settings, tab, axes, API and savers; the host forgets all of them when it reloads its scripts."""
+    saving.register()

@@ -2,52 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from . import options
+from .pools import STOPPED
 
 if TYPE_CHECKING:
     from .job import Job
+    from .pools import Candidate, Pool
 
-SCORE, MODE, SCORER = "HPS score", "HPS mode", "HPS scorer"
+SCORE, MODE, SCORER, RULE = "HPS score", "HPS mode", "HPS scorer", "HPS rule"
+CANDIDATES, KEEP, RANK, PROMPT, ERROR = "HPS candidates", "HPS keep", "HPS rank", "HPS prompt", "HPS error"
+_MOST = 24
+"""Scores that one line lists."""
+_RANK = re.compile(rf"{RANK}: (\d+) of \d+")
 
 
 def fields(job: Job) -> dict[str, Any]:
-    """Return the fields of a job; the score is a callable, which the host asks for every picture."""
+    """Return the fields of a job; what belongs to one picture is a callable, which the host asks for every picture."""
     chosen = job.options
-    return {MODE: chosen.mode, SCORER: ", ".join(chosen.scorers), SCORE: score_field(job)}
+    known: dict[str, Any] = {MODE: chosen.mode, SCORER: ", ".join(chosen.scorers)}
+    if chosen.guards:
+        known[RULE] = chosen.rule
+    if chosen.mode in (options.BEST, options.BEST_FIRST):
+        known |= {CANDIDATES: chosen.candidates, KEEP: chosen.keep}
+    if chosen.prompt.strip():
+        known[PROMPT] = chosen.prompt.strip()
+    return {**known, SCORE: score_field(job), RANK: rank_field(job), ERROR: error_field(job)}
 
 
 def score_field(job: Job) -> Callable[..., str | None]:
-    """Return what gives a picture's score.
+    """Return what gives a picture's score."""
+    return _field(lambda number: _words(job, number))
+
+
+def rank_field(job: Job) -> Callable[..., str | None]:
+    """Return what gives a picture's place in its pool, as far as that is known when the host asks."""
+    return _field(lambda number: job.ranks.get(number))
+
+
+def error_field(job: Job) -> Callable[..., str | None]:
+    """Return what says that a picture has no score because scoring failed."""
+
+    def error(number: int) -> str | None:
+        trouble = job.failure or getattr(job, "trouble", "")
+        return trouble.splitlines()[0] if trouble and number not in job.judged else None
+
+    return _field(error)
+
+
+def _field(value: Callable[[int], str | None]) -> Callable[..., str | None]:
+    """Return a callable for the infotext that finds the number of the picture in the job.
 
     The host hands over the place in the batch while a batch is saved (`all_prompts` is then the batch's own list), and
     the place in the job otherwise.
     """
 
-    def score(
-        p: Any, index: int = 0, all_prompts: Any = None, use_main_prompt: bool = False, **more: Any
-    ) -> str | None:
+    def ask(p: Any, index: int = 0, all_prompts: Any = None, use_main_prompt: bool = False, **more: Any) -> str | None:
         if use_main_prompt:
             return None
-        number = index + (p.iteration * p.batch_size if all_prompts is p.prompts else 0)
-        judged = job.judged.get(number)
-        return judged.words() if judged is not None and judged.known else None
+        return value(index + (p.iteration * p.batch_size if all_prompts is p.prompts else 0))
 
-    return score
+    return ask
+
+
+def _words(job: Job, number: int) -> str | None:
+    judged = job.judged.get(number)
+    return judged.words() if judged is not None and judged.known else None
+
+
+def with_rank(text: str, rank: int, of: int) -> str:
+    """Return an infotext with the picture's place in its pool behind its score, in its last line."""
+    head, separator, last = text.rpartition("\n")
+    words = f"{RANK}: {rank} of {of}"
+    if _RANK.search(last):
+        return head + separator + _RANK.sub(words, last)
+    found = list(re.finditer(rf"{SCORE}: -?[\d.]+", last))
+    if found:
+        end = found[-1].end()
+        return f"{head}{separator}{last[:end]}, {words}{last[end:]}"
+    return f"{text}, {words}" if last else words
+
+
+def rank_of(text: str) -> int | None:
+    """Return the place that an infotext names, or None."""
+    found = _RANK.search(text.rpartition("\n")[2])
+    return int(found[1]) if found else None
 
 
 def settle(job: Job, processed: Any) -> None:
-    """Put a list in place of the callable: the API turns callables into null."""
+    """Put lists in place of our callables: the API turns callables into null."""
     known = dict(processed.extra_generation_params)
     if callable(known.get(SCORE)):
         numbers = range(max(job.judged, default=-1) + 1)
-        known[SCORE] = [job.judged[k].words() if k in job.judged and job.judged[k].known else None for k in numbers]
+        known[SCORE] = [_words(job, number) for number in numbers]
+        known[RANK] = [job.ranks.get(number) for number in numbers]
+        known[ERROR] = (job.failure.splitlines() or [None])[0]
+        unused = [name for name in (RANK, ERROR) if not known[name] or known[name] == [None] * len(numbers)]
+        for name in unused:
+            del known[name]
         processed.extra_generation_params = known
 
 
+# --- under the gallery ------------------------------------------------------------------------------------------------
+
+
 def lines(job: Job, processed: Any) -> list[str]:
-    """Return what stands under the gallery about the scores."""
+    """Return what stands under the gallery about the scores: one line a pool, or one for all pictures."""
+    pools = getattr(job, "pools", None)
+    if pools:
+        return _pools(job, pools)
     known = [judged for judged in job.judged.values() if judged.known]
     if not known:
         return []
-    return [f"{', '.join(job.options.scorers)}: " + ", ".join(judged.words() for judged in known[:32])]
+    words = ", ".join(f"{judged.main:.2f}" for judged in known[:_MOST])
+    return [f"{_by(job)}: {words}{_more(len(known))}"]
+
+
+def _by(job: Job) -> str:
+    chosen = job.options
+    rule = f", ranked by {chosen.rule}" if chosen.guards and chosen.rule != "auto" else ""
+    return " and ".join(chosen.scorers) + rule
+
+
+def _more(count: int) -> str:
+    return f" and {count - _MOST} more" if count > _MOST else ""
+
+
+def _pools(job: Job, pools: Sequence[Pool]) -> list[str]:
+    made = [_pool(job, pool, len(pools) > 1) for pool in pools if pool.candidates]
+    return [f"best by {_by(job)}", *made] if len(made) > 1 else made
+
+
+def _pool(job: Job, pool: Pool, several: bool) -> str:
+    """Return one line: the kept with their seeds, the others, and why there are no more."""
+    kept, ordered = pool.kept(job.judge.rank), pool.ordered(job.judge.rank)
+    others = [candidate for candidate in ordered if candidate not in kept]
+    name = f"pool {pool.number + 1}" if several else f"best of {len(ordered)} by {_by(job)}"
+    text = f"{name}: " + ", ".join(f"{_score(candidate)} (seed {candidate.seed})" for candidate in kept[:_MOST])
+    if others:
+        text += "; not kept: " + ", ".join(_score(candidate) for candidate in others[:_MOST]) + _more(len(others))
+    return text + _stopped(pool)
+
+
+def _score(candidate: Candidate) -> str:
+    return "no score" if math.isnan(candidate.judged.main) else f"{candidate.judged.main:.2f}"
+
+
+def _stopped(pool: Pool) -> str:
+    why = STOPPED.get(pool.stopped, "")
+    lost = f"; {pool.lost} not finished" if pool.lost and not why else ""
+    return f"; stopped after {len(pool.candidates)} of {pool.size}: {why}" if why else lost

@@ -26,6 +26,8 @@ class Job:
         self.judge = Judge(options)
         self.judged: dict[int, Judged] = {}
         """By the number of the picture in the job: iteration * batch size + place in the batch."""
+        self.ranks: dict[int, str] = {}
+        """By the same number: the place in its pool, such as "1 of 8"."""
         self.failure = ""
         """Why nothing more is scored; pictures go on being made and saved."""
         self.notes: list[str] = []
