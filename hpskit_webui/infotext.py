@@ -134,6 +134,8 @@ def _more(count: int) -> str:
 
 def _pools(job: Job, pools: Sequence[Pool]) -> list[str]:
     made = [_pool(job, pool, len(pools) > 1) for pool in pools if pool.candidates]
+    if not made and not job.failure:
+        return ["it was stopped before the first candidate was finished"]
     return [f"best by {_by(job)}", *made] if len(made) > 1 else made
 
 
@@ -141,6 +143,8 @@ def _pool(job: Job, pool: Pool, several: bool) -> str:
     """Return one line: the kept with their seeds, the others, and why there are no more."""
     kept, ordered = pool.kept(job.judge.rank), pool.ordered(job.judge.rank)
     others = [candidate for candidate in ordered if candidate not in kept]
+    if job.failure:  # then everything was kept, in the order in which it was made
+        kept, others = list(pool.candidates), []
     name = f"pool {pool.number + 1}" if several else f"best of {len(ordered)} by {_by(job)}"
     text = f"{name}: " + ", ".join(f"{_score(candidate)} (seed {candidate.seed})" for candidate in kept[:_MOST])
     if others:

@@ -1,18 +1,292 @@
-"""The panel of the script: components in the order of `options.Options`."""
+"""The panel of the script: components in the order of `options.Options`, and what of them shows in which mode."""
 
 from __future__ import annotations
 
+import html
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
-from . import host, options
+from ..hpskit.errors import HpsError
+from . import host, infotext, options
+from .options import BEST, BEST_FIRST, GRADIENT, LABELS, OFF, SCORE, SEARCH, Options
+
+POOLS = (BEST, BEST_FIRST)
+NOISE = (SEARCH, GRADIENT)
+_POOL_WORDS = "Batch count is how many times over: each time N candidates are made and the best are kept. "
+_COMPARE = "Scores compare only within one prompt."
+HELP: Mapping[str, str] = {
+    OFF: "Nothing is scored.",
+    SCORE: f"Every image gets a score, written under it, into its file and into the ledger. {_COMPARE}",
+    BEST: "Every candidate is finished (hires fix, face restoration, other extensions) and then judged, so what is "
+    f"judged is what you get. Costs N whole images; only the kept ones are saved. {_POOL_WORDS}{_COMPARE}",
+    BEST_FIRST: "Candidates are judged after the first pass; only the winners go on to hires fix and other finishing. "
+    "Much cheaper with hires fix, but finishing may change which one is best. " + _POOL_WORDS + _COMPARE,
+    SEARCH: "Tries seeds, then changes the starting noise of the best one step by step, without gradients. Works with "
+    f"every model. {_COMPARE}",
+    GRADIENT: "Follows the score's gradient through the sampler to a better starting noise. Needs much memory and few "
+    "steps; where it cannot work, the line under the gallery says why.",
+}
+"""What the panel says about a mode."""
 
 
 def build(script: Any) -> list[Any]:
-    """Return the components of the panel, one for each field of the options."""
-    default = options.Options()
-    with gr.Accordion("HPS", open=False, elem_id=script.elem_id("panel")):
-        mode = gr.Dropdown(list(options.LABELS.values()), value=options.LABELS[options.OFF], label="Mode")
-        scorer = gr.Dropdown(host.scorer_choices(), value=default.scorer, label="Scorer")
-    return [mode, scorer]
+    """Return the components of the panel, one for each field of the options; builds them and has no other effect."""
+    made = _Panel(script)
+    made.wire()
+    script.infotext_fields = made.paste_fields()
+    script.paste_field_names = [infotext.SCORER, infotext.RULE, infotext.CANDIDATES, infotext.KEEP, infotext.PROMPT]
+    return [made.fields[name] for name in options.NAMES]
+
+
+class _Panel:
+    """The components by the name of their option, and the groups that come and go with the mode."""
+
+    def __init__(self, script: Any) -> None:
+        self.script, self.default = script, Options()
+        self.choices = host.scorer_choices()
+        self.fields: dict[str, Any] = {}
+        self.groups: dict[str, tuple[Any, tuple[str, ...]]] = {}
+        """Component or group, and the modes in which it shows."""
+        with gr.Accordion("HPS", open=False, elem_id=self._id("panel")):
+            self._head()
+            self._best()
+            self._noise()
+            self._scoring()
+
+    def _id(self, name: str) -> str:
+        return str(self.script.elem_id(name))
+
+    # --- components ---
+
+    def _add(self, name: str, kind: Any, label: str, info: str, **more: Any) -> Any:
+        value = more.pop("value", getattr(self.default, name))
+        made = kind(label=label, info=info, value=value, elem_id=self._id(name), **more)
+        self.fields[name] = made
+        return made
+
+    def _slider(self, name: str, label: str, info: str, least: float, most: float, step: float = 1) -> None:
+        self._add(name, gr.Slider, label, info, minimum=least, maximum=most, step=step)
+
+    def _shows(self, name: str, component: Any, modes: tuple[str, ...]) -> Any:
+        self.groups[name] = (component, modes)
+        return component
+
+    def _head(self) -> None:
+        with gr.Row():
+            self._add(
+                "mode",
+                gr.Dropdown,
+                "Mode",
+                "What to do with the score",
+                choices=list(LABELS.values()),
+                value=LABELS[OFF],
+            )
+            self._add(
+                "scorer",
+                gr.Dropdown,
+                "Scorer",
+                "Who judges the images",
+                choices=self.choices,
+                value=host.default_scorer(),
+            )
+        self.help = gr.HTML(_paragraph(HELP[OFF], "hps-help"), elem_id=self._id("help"))
+        self.missing = gr.HTML("", visible=False, elem_id=self._id("missing"))
+        self.pasted = gr.HTML("", visible=False, elem_id=self._id("pasted"))
+
+    def _best(self) -> None:
+        with gr.Group(visible=False, elem_id=self._id("best")) as group:
+            with gr.Row():
+                self._slider("candidates", "Candidates", "N: made for every image that is kept once", 1, 64)
+                self._slider("keep", "Keep", "How many of them, best first", 1, 16)
+            with gr.Row():
+                self._add(
+                    "stop",
+                    gr.Dropdown,
+                    "Stop early",
+                    "When one more candidate is not expected to add enough",
+                    choices=list(options.STOPS),
+                )
+                self._add("target", gr.Number, "Stop at score", "As soon as one reaches this; 0 is off")
+                self._add("seconds", gr.Number, "Stop after seconds", "For each pool; 0 is off")
+        self._shows("best", group, POOLS)
+
+    def _noise(self) -> None:
+        with gr.Group(visible=False, elem_id=self._id("noise")) as group:
+            with gr.Row():
+                method = self._add(
+                    "method",
+                    gr.Dropdown,
+                    "Search method",
+                    "How the noise is changed",
+                    choices=list(options.SEARCH_METHODS),
+                )
+                gradient = self._add(
+                    "gradient_method",
+                    gr.Dropdown,
+                    "Gradient method",
+                    "geodesic stays on the sphere of likely noises",
+                    choices=list(options.GRADIENT_METHODS),
+                    visible=False,
+                )
+                self._slider("iterations", "Iterations", "Steps of the search", 1, 100)
+            with gr.Row(elem_id=self._id("search_row")) as search:
+                self._slider("population", "Population", "Noises tried in every iteration", 1, 32)
+                self._slider("screen", "Screen", "Seeds tried first; the best one is improved", 1, 64)
+            with gr.Row(visible=False, elem_id=self._id("gradient_row")) as drift:
+                self._slider("max_drift", "Largest turn", "Degrees the noise may turn; 0 is no limit", 0, 180)
+            with gr.Row():
+                self._add(
+                    "held_out",
+                    gr.Dropdown,
+                    "Held-out scorer",
+                    "Watched and never optimised: tells real gain from gaming",
+                    choices=["None", *self.choices],
+                    value="None",
+                )
+                self._add("save_noise", gr.Checkbox, "Save the noise", "Beside the image; it is not in any seed")
+        for name, component, modes in (
+            ("noise", group, NOISE),
+            ("method", method, (SEARCH,)),
+            ("search", search, (SEARCH,)),
+            ("gradient_method", gradient, (GRADIENT,)),
+            ("drift", drift, (GRADIENT,)),
+        ):
+            self._shows(name, component, modes)
+
+    def _scoring(self) -> None:
+        everywhere = tuple(mode for mode in LABELS if mode != OFF)
+        with gr.Accordion("Prompt and further scorers", open=False, visible=False, elem_id=self._id("more")) as more:
+            self._add(
+                "prompt",
+                gr.Textbox,
+                "Score against",
+                "Empty takes each image's own prompt",
+                lines=1,
+                placeholder="each image's own prompt",
+            )
+            self._add(
+                "clean_prompt",
+                gr.Checkbox,
+                "Clean the prompt first",
+                "Weights, LoRA tags and quality words are not for the scorer",
+            )
+            with gr.Row():
+                self._add(
+                    "guards",
+                    gr.Dropdown,
+                    "Further scorers",
+                    "Weighed in by the rule, against gaming one scorer",
+                    choices=self.choices,
+                    multiselect=True,
+                    value=[],
+                )
+                self._add(
+                    "rule",
+                    gr.Dropdown,
+                    "Rule",
+                    "How several scores order the candidates",
+                    choices=list(options.RULES),
+                )
+        self._shows("more", more, everywhere)
+
+    # --- what happens ---
+
+    def wire(self) -> None:
+        """Show and hide with the mode, and say what is missing of a scorer."""
+        mode, scorer = self.fields["mode"], self.fields["scorer"]
+        groups = [component for component, _ in self.groups.values()]
+        mode.change(self._on_mode, [mode, scorer], [self.help, self.missing, *groups], show_progress=False)
+        scorer.change(self._on_scorer, [mode, scorer], [self.missing], show_progress=False)
+        mode.init_field = self._begin_with  # the host calls this with the value from its ui-config.json
+
+    def _on_mode(self, label: str, scorer: str) -> list[Any]:
+        mode = options.mode_of(label)
+        help_text = gr.update(value=_paragraph(HELP.get(mode, ""), "hps-help"))
+        shown = [gr.update(visible=mode in modes) for _, modes in self.groups.values()]
+        return [help_text, self._on_scorer(label, scorer), *shown]
+
+    def _on_scorer(self, label: str, scorer: str) -> Any:
+        text = "" if options.mode_of(label) == OFF else missing(scorer)
+        return gr.update(value=_paragraph(text, "hps-missing") if text else "", visible=bool(text))
+
+    def _begin_with(self, label: str) -> None:
+        mode = options.mode_of(label)
+        for component, modes in self.groups.values():
+            component.visible = mode in modes
+        self.help.value = _paragraph(HELP.get(mode, ""), "hps-help")
+
+    # --- paste ---
+
+    def paste_fields(self) -> list[tuple[Any, Any]]:
+        """Return what a pasted infotext sets, for the host."""
+        fields, choices = self.fields, self.choices
+        return [
+            (fields["mode"], _pasted_mode),
+            (fields["scorer"], lambda params: _pasted_scorer(params, choices)),
+            (fields["guards"], lambda params: _pasted_guards(params, choices)),
+            (fields["rule"], infotext.RULE),
+            (fields["candidates"], infotext.CANDIDATES),
+            (fields["keep"], infotext.KEEP),
+            (fields["prompt"], infotext.PROMPT),
+            (self.pasted, lambda params: _pasted_score(params, choices)),
+        ]
+
+
+def missing(scorer: str) -> str:
+    """Return what to do to get a scorer's weights; empty where they are."""
+    try:
+        host.locate(scorer)
+    except HpsError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _paragraph(text: str, kind: str) -> str:
+    return f'<p class="{kind}">{html.escape(text, quote=True)}</p>'
+
+
+def _pasted_mode(params: Mapping[str, Any]) -> Any:
+    """Return the mode for a pasted text: its seed is the winner's already, so that nothing is searched anew."""
+    known = options.mode_of(params.get(infotext.MODE, ""))
+    if known not in LABELS:
+        return gr.update()
+    return gr.update(value=LABELS[known if known == OFF else SCORE])
+
+
+def _scorers(params: Mapping[str, Any]) -> list[str]:
+    return [name.strip() for name in str(params.get(infotext.SCORER, "")).split(",") if name.strip()]
+
+
+def _choice(name: str, choices: list[str]) -> str | None:
+    """Return the choice of the list that means a scorer; Forge refuses to generate with any other."""
+    return next((choice for choice in choices if name in (choice, host.plain_name(choice))), None)
+
+
+def _pasted_scorer(params: Mapping[str, Any], choices: list[str]) -> Any:
+    found = _choice(_scorers(params)[0], choices) if _scorers(params) else None
+    return gr.update(value=found) if found else gr.update()
+
+
+def _pasted_guards(params: Mapping[str, Any], choices: list[str]) -> Any:
+    names = _scorers(params)
+    if not names:
+        return gr.update()
+    return gr.update(value=[choice for name in names[1:] if (choice := _choice(name, choices))])
+
+
+def _pasted_score(params: Mapping[str, Any], choices: list[str]) -> Any:
+    """Return the read-only line about the score in the pasted text; none when there is none."""
+    score, names = params.get(infotext.SCORE), _scorers(params)
+    if score is None:
+        return gr.update(value="", visible=False)
+    by = f" by {' and '.join(names)}" if names else ""
+    rank = f", {params[infotext.RANK]}" if params.get(infotext.RANK) else ""
+    text = f"Score in the pasted text: {score}{by}{rank}."
+    unknown = [name for name in names if not _choice(name, choices)]
+    if unknown:
+        text += f" Not among the scorers here: {', '.join(unknown)}."
+    return gr.update(value=_paragraph(text, "hps-pasted"), visible=True)
