@@ -1,0 +1,30 @@
+"""The fixture `web`: a fake AUTOMATIC1111 and a fake Forge with the pack inside; see fakes/web.py for what it can."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+try:
+    from fakes import install
+    from fakes import web as _web
+finally:
+    sys.path.pop(0)
+
+if TYPE_CHECKING:
+    from fakes.web import Web
+
+
+@pytest.fixture(params=["a1111", "forge"])
+def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Web]:
+    """One fake host; the test fails when an extension's exception was swallowed and the test did not clear it."""
+    with install.installed(request.param, tmp_path):
+        host = _web.Web(request.param, tmp_path)
+        yield host
+        left = "\n".join(str(report) for report in host.errors)
+    assert not left, f"the host swallowed exceptions of its extensions (clear web.errors if you mean it):\n{left}"

@@ -1,0 +1,500 @@
+"""The processing classes of text and image generation; not a module of the hosts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from modules import FORGE, devices, extra_networks, images, prompt_parser, rng, scripts, sd_samplers, shared
+from modules.sd_samplers_common import decode_first_stage, images_tensor_to_samples
+from modules.shared import opts, state
+from PIL import Image, ImageFilter, ImageOps
+
+opt_C, opt_f = 4, 8
+
+
+def get_fixed_seed(seed: Any) -> Any:
+    if seed == "" or seed is None or isinstance(seed, str):
+        seed = int(seed) if isinstance(seed, str) and seed.lstrip("-").isdigit() else -1
+    return random.randrange(4294967294) if seed == -1 else seed
+
+
+def fix_seed(p: Any) -> None:
+    p.seed, p.subseed = get_fixed_seed(p.seed), get_fixed_seed(p.subseed)
+
+
+def create_random_tensors(
+    shape: Any, seeds: Any, subseeds: Any = None, subseed_strength: float = 0.0, seed_resize_from_h: int = 0,
+    seed_resize_from_w: int = 0, p: Any = None,
+) -> Any:  # fmt: skip
+    return rng.ImageRNG(shape, seeds, subseeds, subseed_strength, seed_resize_from_h, seed_resize_from_w).next()
+
+
+class DecodedSamples(list):  # type: ignore[type-arg]
+    already_decoded = True
+
+
+def decode_latent_batch(model: Any, batch: Any, target_device: Any = None, check_for_nans: bool = False) -> Any:
+    if FORGE:
+        return DecodedSamples(decode_first_stage(model, batch))
+    return DecodedSamples(decode_first_stage(model, batch[k : k + 1])[0] for k in range(len(batch)))
+
+
+def apply_overlay(image: Any, paste_loc: Any, overlay: Any) -> tuple[Any, Any]:
+    if overlay is None:
+        return image, image.copy()
+    if paste_loc is not None:
+        left, top, width, height = paste_loc
+        ground = Image.new("RGBA", overlay.size)
+        ground.paste(images.resize_image(1, image, width, height), (left, top))
+        image = ground
+    original, image = image.copy(), image.convert("RGBA")
+    image.alpha_composite(overlay)
+    return image.convert("RGB"), original
+
+
+@dataclass(repr=False)
+class StableDiffusionProcessing:
+    sd_model: Any = None
+    outpath_samples: Any = None
+    outpath_grids: Any = None
+    prompt: Any = ""
+    prompt_for_display: Any = None
+    negative_prompt: Any = ""
+    styles: Any = None
+    seed: Any = -1
+    subseed: Any = -1
+    subseed_strength: float = 0
+    seed_resize_from_h: int = -1
+    seed_resize_from_w: int = -1
+    seed_enable_extras: bool = True
+    sampler_name: Any = None
+    scheduler: Any = None
+    batch_size: int = 1
+    n_iter: int = 1
+    steps: int = 50
+    cfg_scale: float = 7.0
+    if FORGE:
+        distilled_cfg_scale: float = 3.5
+    width: int = 512
+    height: int = 512
+    restore_faces: Any = None
+    tiling: Any = None
+    do_not_save_samples: bool = False
+    do_not_save_grid: bool = False
+    extra_generation_params: Any = None
+    overlay_images: Any = None
+    eta: Any = None
+    denoising_strength: Any = None
+    s_min_uncond: Any = None
+    s_churn: Any = None
+    s_tmax: Any = None
+    s_tmin: Any = None
+    s_noise: Any = None
+    override_settings: Any = None
+    override_settings_restore_afterwards: bool = True
+    refiner_checkpoint: Any = None
+    refiner_switch_at: Any = None
+    token_merging_ratio = 0
+    token_merging_ratio_hr = 0
+    disable_extra_networks: bool = False
+    firstpass_image: Any = None
+    scripts_value: Any = field(default=None, init=False)
+    script_args_value: Any = field(default=None, init=False)
+    scripts_setup_complete: bool = field(default=False, init=False)
+    cached_uc = [None, None]  # noqa: RUF012 shared by all jobs, as in the hosts
+    cached_c = [None, None]  # noqa: RUF012
+    comments: Any = None
+    sampler: Any = field(default=None, init=False)
+    is_using_inpainting_conditioning: bool = field(default=False, init=False)
+    paste_to: Any = field(default=None, init=False)
+    is_hr_pass: bool = field(default=False, init=False)
+    c: Any = field(default=None, init=False)
+    uc: Any = field(default=None, init=False)
+    rng: Any = field(default=None, init=False)
+    step_multiplier: int = field(default=1, init=False)
+    color_corrections: Any = field(default=None, init=False)
+    all_prompts: Any = field(default=None, init=False)
+    all_negative_prompts: Any = field(default=None, init=False)
+    all_seeds: Any = field(default=None, init=False)
+    all_subseeds: Any = field(default=None, init=False)
+    iteration: int = field(default=0, init=False)
+    main_prompt: Any = field(default=None, init=False)
+    main_negative_prompt: Any = field(default=None, init=False)
+    prompts: Any = field(default=None, init=False)
+    negative_prompts: Any = field(default=None, init=False)
+    seeds: Any = field(default=None, init=False)
+    subseeds: Any = field(default=None, init=False)
+    extra_network_data: Any = field(default=None, init=False)
+    user: Any = field(default=None, init=False)
+    sd_model_name: Any = field(default=None, init=False)
+    sd_model_hash: Any = field(default=None, init=False)
+    sd_vae_name: Any = field(default=None, init=False)
+    sd_vae_hash: Any = field(default=None, init=False)
+    is_api: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.comments, self.styles = {}, self.styles or []
+        self.sampler_noise_scheduler_override = None
+        self.extra_generation_params = self.extra_generation_params or {}
+        self.override_settings = self.override_settings or {}
+        self.script_args = self.script_args or {}
+        if FORGE:
+            self.extra_result_images: list[Any] = []
+            self.latents_after_sampling: list[Any] = []
+            self.pixels_after_sampling: list[Any] = []
+            self.modified_noise = None
+
+    def fill_fields_from_opts(self) -> None:
+        for name in ("s_min_uncond", "s_churn", "s_tmin", "s_tmax", "s_noise"):
+            if getattr(self, name) is None:
+                setattr(self, name, getattr(opts, name))
+
+    @property
+    def scripts(self) -> Any:
+        return self.scripts_value
+
+    @scripts.setter
+    def scripts(self, value: Any) -> None:
+        self.scripts_value = value
+        self._maybe_set_up()
+
+    @property
+    def script_args(self) -> Any:
+        return self.script_args_value
+
+    @script_args.setter
+    def script_args(self, value: Any) -> None:
+        self.script_args_value = value
+        self._maybe_set_up()
+
+    def _maybe_set_up(self) -> None:
+        if self.scripts_value and self.script_args_value and not self.scripts_setup_complete:
+            self.setup_scripts()
+
+    def setup_scripts(self) -> None:
+        self.scripts_setup_complete = True
+        self.scripts.setup_scrips(self, is_ui=not self.is_api)
+
+    def comment(self, text: str) -> None:
+        self.comments[text] = 1
+
+    def txt2img_image_conditioning(self, x: Any, width: Any = None, height: Any = None) -> Any:
+        return x.new_zeros(x.shape[0], 5, 1, 1)
+
+    def img2img_image_conditioning(
+        self, source_image: Any, latent_image: Any, image_mask: Any = None, round_image_mask: bool = True
+    ) -> Any:
+        return latent_image.new_zeros(latent_image.shape[0], 5, 1, 1)
+
+    def init(self, all_prompts: Any, all_seeds: Any, all_subseeds: Any) -> None: ...
+
+    def sample(
+        self, conditioning: Any, unconditional_conditioning: Any, seeds: Any, subseeds: Any, subseed_strength: float,
+        prompts: Any,
+    ) -> Any:  # fmt: skip
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.sampler = self.c = self.uc = None
+
+    def get_token_merging_ratio(self, for_hr: bool = False) -> float:
+        return 0.0
+
+    def setup_prompts(self) -> None:
+        count = len(self.negative_prompt) if isinstance(self.negative_prompt, list) else self.batch_size * self.n_iter
+        self.all_prompts = self.prompt if isinstance(self.prompt, list) else [self.prompt] * count
+        one = self.negative_prompt
+        self.all_negative_prompts = one if isinstance(one, list) else [one] * len(self.all_prompts)
+        if len(self.all_prompts) != len(self.all_negative_prompts):
+            raise RuntimeError("Received a different number of prompts and negative prompts")
+        self.all_prompts, self.all_negative_prompts = list(self.all_prompts), list(self.all_negative_prompts)
+        self.main_prompt, self.main_negative_prompt = self.all_prompts[0], self.all_negative_prompts[0]
+
+    def get_conds_with_caching(
+        self, function: Any, required_prompts: Any, steps: int, caches: Any, extra_network_data: Any,
+        hires_steps: Any = None, use_old_scheduling: bool = False,
+    ) -> Any:  # fmt: skip
+        key = (list(required_prompts), steps, hires_steps, str(extra_network_data), self.width, self.height)
+        for cache in caches:
+            if cache[0] is not None and cache[0] == key:
+                return cache[1]
+        caches[0][:] = [key, function(shared.sd_model, required_prompts, steps, hires_steps, use_old_scheduling)]
+        return caches[0][1]
+
+    def setup_conds(self) -> None:
+        config = sd_samplers.find_sampler_config(self.sampler_name)
+        steps = self.firstpass_steps = config.total_steps(self.steps)
+        self.step_multiplier = steps // self.steps
+        self.c, self.uc = self._conds(self.prompts, self.negative_prompts, steps, self.cfg_scale)
+
+    def _conds(self, prompts: Any, negative: Any, steps: int, cfg: float, hires_steps: Any = None) -> Any:
+        said = prompt_parser.SdConditioning(prompts, width=self.width, height=self.height)
+        unsaid = prompt_parser.SdConditioning(negative, True, width=self.width, height=self.height)
+        uc = None
+        if not (FORGE and cfg == 1):
+            learn = prompt_parser.get_learned_conditioning
+            uc = self.get_conds_with_caching(
+                learn, unsaid, steps, [self.cached_uc], self.extra_network_data, hires_steps
+            )
+        learn_all = prompt_parser.get_multicond_learned_conditioning
+        c = self.get_conds_with_caching(learn_all, said, steps, [self.cached_c], self.extra_network_data, hires_steps)
+        return c, uc
+
+    def get_conds(self) -> Any:
+        return self.c, self.uc
+
+    def parse_extra_network_prompts(self) -> None:
+        self.prompts, self.extra_network_data = extra_networks.parse_prompts(self.prompts)
+
+    def save_samples(self) -> bool:
+        whole = not state.interrupted and not state.skipped
+        return bool(opts.samples_save and not self.do_not_save_samples and (opts.save_incomplete_images or whole))
+
+    def _before_sampling(self, x: Any, noise: Any, c: Any, uc: Any) -> Any:
+        if self.scripts is not None:
+            self.scripts.process_before_every_sampling(self, x=x, noise=noise, c=c, uc=uc)
+        if FORGE and self.modified_noise is not None:
+            noise, self.modified_noise = self.modified_noise, None
+        return noise
+
+    def _apply_networks(self) -> None:
+        if FORGE:
+            self.sd_model.forge_objects = self.sd_model.forge_objects_after_applying_lora.shallow_copy()
+
+
+StableDiffusionProcessing.sd_model = property(lambda self: shared.sd_model, lambda self, value: None)
+
+
+@dataclass(repr=False)
+class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
+    enable_hr: bool = False
+    denoising_strength: float = 0.75
+    firstphase_width: int = 0
+    firstphase_height: int = 0
+    hr_scale: float = 2.0
+    hr_upscaler: Any = None
+    hr_second_pass_steps: int = 0
+    hr_resize_x: int = 0
+    hr_resize_y: int = 0
+    hr_checkpoint_name: Any = None
+    hr_sampler_name: Any = None
+    hr_scheduler: Any = None
+    hr_prompt: Any = ""
+    hr_negative_prompt: Any = ""
+    if FORGE:
+        hr_cfg: float = 1.0
+        hr_distilled_cfg: float = 3.5
+    all_hr_prompts: Any = field(default=None, init=False)
+    all_hr_negative_prompts: Any = field(default=None, init=False)
+    hr_prompts: Any = field(default=None, init=False)
+    hr_negative_prompts: Any = field(default=None, init=False)
+    hr_upscale_to_x: int = field(default=0, init=False)
+    hr_upscale_to_y: int = field(default=0, init=False)
+    latent_scale_mode: Any = field(default=None, init=False)
+    hr_c: Any = field(default=None, init=False)
+    hr_uc: Any = field(default=None, init=False)
+
+    def init(self, all_prompts: Any, all_seeds: Any, all_subseeds: Any) -> None:
+        if not self.enable_hr:
+            return
+
+        def hr_prompt(p: Any, index: int, prompt_text: str, **more: Any) -> str | None:
+            return p.all_hr_prompts[index] if p.all_hr_prompts[index] != prompt_text else None
+
+        params = self.extra_generation_params
+        params |= {"Denoising strength": self.denoising_strength, "Hires prompt": hr_prompt}
+        self.hr_scheduler = self.hr_scheduler or self.scheduler
+        self.latent_scale_mode = shared.latent_upscale_modes[self.hr_upscaler or shared.latent_upscale_default_mode]
+        if self.hr_resize_x or self.hr_resize_y:
+            self.hr_upscale_to_x, self.hr_upscale_to_y = self.hr_resize_x, self.hr_resize_y
+        else:
+            params["Hires upscale"] = self.hr_scale
+            self.hr_upscale_to_x, self.hr_upscale_to_y = (
+                int(self.width * self.hr_scale),
+                int(self.height * self.hr_scale),
+            )
+
+    def setup_prompts(self) -> None:
+        super().setup_prompts()
+        if self.enable_hr:
+            self.hr_prompt, self.hr_negative_prompt = (
+                self.hr_prompt or self.prompt,
+                self.hr_negative_prompt or self.negative_prompt,
+            )
+            count = self.batch_size * self.n_iter
+            self.all_hr_prompts = self.hr_prompt if isinstance(self.hr_prompt, list) else count * [self.hr_prompt]
+            one = self.hr_negative_prompt
+            self.all_hr_negative_prompts = one if isinstance(one, list) else count * [one]
+
+    def parse_extra_network_prompts(self) -> None:
+        super().parse_extra_network_prompts()
+        if self.enable_hr:
+            part = slice(self.iteration * self.batch_size, (self.iteration + 1) * self.batch_size)
+            self.hr_negative_prompts = self.all_hr_negative_prompts[part]
+            self.hr_prompts, self.hr_extra_network_data = extra_networks.parse_prompts(self.all_hr_prompts[part])
+
+    def setup_conds(self) -> None:
+        super().setup_conds()
+        self.hr_c = self.hr_uc = None
+
+    def calculate_hr_conds(self) -> None:
+        if self.hr_c is None:
+            cfg = self.hr_cfg if FORGE else self.cfg_scale
+            steps = self.hr_second_pass_steps or self.steps
+            self.hr_c, self.hr_uc = self._conds(
+                self.hr_prompts, self.hr_negative_prompts, self.firstpass_steps, cfg, steps
+            )
+
+    def get_conds(self) -> Any:
+        return (self.hr_c, self.hr_uc) if self.is_hr_pass else super().get_conds()
+
+    def sample(
+        self, conditioning: Any, unconditional_conditioning: Any, seeds: Any, subseeds: Any, subseed_strength: float,
+        prompts: Any,
+    ) -> Any:  # fmt: skip
+        self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
+        self._apply_networks()
+        x = self.rng.next()
+        x = self._before_sampling(x, x, conditioning, unconditional_conditioning)
+        shape = self.txt2img_image_conditioning(x)
+        samples = self.sampler.sample(self, x, conditioning, unconditional_conditioning, image_conditioning=shape)
+        if not self.enable_hr:
+            return samples
+        return self.sample_hr_pass(samples, None, seeds, subseeds, subseed_strength, prompts)
+
+    def sample_hr_pass(
+        self, samples: Any, decoded_samples: Any, seeds: Any, subseeds: Any, subseed_strength: float, prompts: Any
+    ) -> Any:
+        if state.interrupted:
+            return samples
+        self.is_hr_pass = True
+        self.sampler = sd_samplers.create_sampler(self.hr_sampler_name or self.sampler_name, self.sd_model)
+        size = (self.hr_upscale_to_y // opt_f, self.hr_upscale_to_x // opt_f)
+        rows = [
+            torch.nn.functional.interpolate(one[None], size=size, mode=self.latent_scale_mode["mode"])
+            for one in samples
+        ]
+        samples = torch.cat(rows)
+        state.nextjob()
+        self.rng = rng.ImageRNG(
+            samples.shape[1:], self.seeds, self.subseeds, self.subseed_strength, self.seed_resize_from_h,
+            self.seed_resize_from_w,
+        )  # fmt: skip
+        noise = self.rng.next()
+        if not self.disable_extra_networks:
+            extra_networks.activate(self, self.hr_extra_network_data)
+        self.calculate_hr_conds()
+        if self.scripts is not None:
+            self.scripts.before_hr(self)
+            if FORGE:  # asks twice; what the first one set as noise is taken all the same
+                self.scripts.process_before_every_sampling(self, x=samples, noise=noise, c=self.hr_c, uc=self.hr_uc)
+        self._apply_networks()
+        noise = self._before_sampling(samples, noise, self.hr_c, self.hr_uc)
+        samples = self.sampler.sample_img2img(
+            self, samples, noise, self.hr_c, self.hr_uc, steps=self.hr_second_pass_steps or self.steps,
+            image_conditioning=self.txt2img_image_conditioning(samples),
+        )  # fmt: skip
+        self.sampler = None
+        decoded = decode_latent_batch(self.sd_model, samples, target_device=devices.cpu, check_for_nans=True)
+        self.is_hr_pass = False
+        return decoded
+
+
+@dataclass(repr=False)
+class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
+    init_images: Any = None
+    resize_mode: int = 0
+    denoising_strength: float = 0.75
+    image_cfg_scale: Any = None
+    mask: Any = None
+    mask_blur: int = 4
+    inpainting_fill: int = 0
+    inpaint_full_res: bool = True
+    inpaint_full_res_padding: int = 0
+    inpainting_mask_invert: int = 0
+    initial_noise_multiplier: Any = None
+    image_mask: Any = field(default=None, init=False)
+    nmask: Any = field(default=None, init=False)
+    image_conditioning: Any = field(default=None, init=False)
+    mask_for_overlay: Any = field(default=None, init=False)
+    init_latent: Any = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.image_mask, self.mask = self.mask, None
+        if self.initial_noise_multiplier is None:
+            self.initial_noise_multiplier = opts.initial_noise_multiplier
+
+    def _prepare_mask(self, size: tuple[int, int]) -> Any:
+        mask = self.image_mask.convert("L").point(lambda level: 255 if level > 128 else 0)
+        mask = ImageOps.invert(mask) if self.inpainting_mask_invert else mask
+        mask = mask.filter(ImageFilter.GaussianBlur(self.mask_blur)) if self.mask_blur else mask
+        self.mask_for_overlay, self.overlay_images = mask.resize(size), []
+        if self.inpaint_full_res and mask.getbbox():
+            left, top, right, bottom = mask.getbbox()
+            self.paste_to = (left, top, right - left, bottom - top)
+            return mask.crop((left, top, right, bottom)).resize((self.width, self.height))
+        return mask.resize((self.width, self.height))
+
+    def init(self, all_prompts: Any, all_seeds: Any, all_subseeds: Any) -> None:
+        self.extra_generation_params["Denoising strength"] = self.denoising_strength
+        self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
+        full = self.inpaint_full_res and self.image_mask is not None
+        size = self.init_images[0].size if full else (self.width, self.height)
+        mask = None if self.image_mask is None else self._prepare_mask(size)
+        pixels = []
+        for given in self.init_images:
+            image = images.flatten(given, opts.img2img_background_color).resize(size)
+            if mask is not None:
+                kept = image.convert("RGBA")
+                kept.putalpha(ImageOps.invert(self.mask_for_overlay))
+                self.overlay_images.append(kept)
+            if self.paste_to is not None:
+                left, top, width, height = self.paste_to
+                image = image.crop((left, top, left + width, top + height)).resize((self.width, self.height))
+            pixels.append(np.moveaxis(np.array(image).astype(np.float32) / 255, 2, 0))
+        if len(pixels) == 1:
+            pixels *= self.batch_size
+            self.overlay_images = None if self.overlay_images is None else self.overlay_images * self.batch_size
+        elif len(pixels) <= self.batch_size:
+            self.batch_size = len(pixels)
+        else:
+            raise RuntimeError(f"bad number of images passed: {len(pixels)}; expecting {self.batch_size} or less")
+        batch = torch.from_numpy(np.stack(pixels))
+        self.init_latent = images_tensor_to_samples(batch, None, self.sd_model)
+        if mask is not None:
+            small = np.around(np.array(mask.resize(self.init_latent.shape[:1:-1]), dtype=np.float32) / 255)
+            self.nmask = torch.from_numpy(np.tile(small[None], (4, 1, 1)))
+            self.mask = 1.0 - self.nmask
+            if self.inpainting_fill == 2:
+                noise = create_random_tensors(self.init_latent.shape[1:], all_seeds[: self.init_latent.shape[0]])
+                self.init_latent = self.init_latent * self.mask + noise * self.nmask
+            elif self.inpainting_fill == 3:
+                self.init_latent = self.init_latent * self.mask
+        self.image_conditioning = self.img2img_image_conditioning(batch * 2 - 1, self.init_latent, mask)
+
+    def sample(
+        self, conditioning: Any, unconditional_conditioning: Any, seeds: Any, subseeds: Any, subseed_strength: float,
+        prompts: Any,
+    ) -> Any:  # fmt: skip
+        x = self.rng.next()
+        if self.initial_noise_multiplier != 1.0:
+            x *= self.initial_noise_multiplier
+        self._apply_networks()
+        x = self._before_sampling(self.init_latent, x, conditioning, unconditional_conditioning)
+        told = (conditioning, unconditional_conditioning)
+        samples = self.sampler.sample_img2img(
+            self, self.init_latent, x, *told, image_conditioning=self.image_conditioning
+        )
+        if self.mask is None:
+            return samples
+        blended = samples * self.nmask + self.init_latent * self.mask
+        if self.scripts is None:
+            return blended
+        args = scripts.MaskBlendArgs(samples, self.nmask, self.init_latent, self.mask, blended)
+        self.scripts.on_mask_blend(self, args)
+        return args.blended_latent
