@@ -98,14 +98,14 @@ class _Panel:
     def _best(self) -> None:
         with gr.Group(visible=False, elem_id=self._id("best")) as group:
             with gr.Row():
-                self._slider("candidates", "Candidates", "N: made for every image that is kept once", 1, 64)
+                self._slider("candidates", "Candidates", "N: how many are made to choose from", 1, 64)
                 self._slider("keep", "Keep", "How many of them, best first", 1, 16)
             with gr.Row():
                 self._add(
                     "stop",
                     gr.Dropdown,
                     "Stop early",
-                    "When one more candidate is not expected to add enough",
+                    "When little more is expected",
                     choices=list(options.STOPS),
                 )
                 self._add("target", gr.Number, "Stop at score", "As soon as one reaches this; 0 is off")
