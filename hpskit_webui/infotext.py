@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import options
+from . import host, options
 from .pools import STOPPED
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _RANK = re.compile(rf"{RANK}: (\d+) of \d+")
 def fields(job: Job) -> dict[str, Any]:
     """Return the fields of a job; what belongs to one picture is a callable, which the host asks for every picture."""
     chosen = job.options
-    known: dict[str, Any] = {MODE: chosen.mode, SCORER: ", ".join(chosen.scorers)}
+    known: dict[str, Any] = {MODE: chosen.mode, SCORER: ", ".join(names(job))}
     if chosen.guards:
         known[RULE] = chosen.rule
     if chosen.mode in (options.BEST, options.BEST_FIRST):
@@ -32,6 +32,11 @@ def fields(job: Job) -> dict[str, Any]:
     if chosen.prompt.strip():
         known[PROMPT] = chosen.prompt.strip()
     return {**known, SCORE: score_field(job), RANK: rank_field(job), ERROR: error_field(job)}
+
+
+def names(job: Job) -> list[str]:
+    """Return the ids of the scorers, the main one first; the panel's list may call them otherwise."""
+    return [host.plain_name(name) for name in job.options.scorers]
 
 
 def score_field(job: Job) -> Callable[..., str | None]:
@@ -125,7 +130,7 @@ def lines(job: Job, processed: Any) -> list[str]:
 def _by(job: Job) -> str:
     chosen = job.options
     rule = f", ranked by {chosen.rule}" if chosen.guards and chosen.rule != "auto" else ""
-    return " and ".join(chosen.scorers) + rule
+    return " and ".join(names(job)) + rule
 
 
 def _more(count: int) -> str:
