@@ -43,7 +43,9 @@ def ask(p: Any, options: Options) -> tuple[Layout, list[str]]:
     """
     before = {name: getattr(p, name) for name in _TOUCHED if hasattr(p, name)}
     try:
-        pools = _pools(p, options.candidates)
+        pools = _pools(p, options.candidates, options.candidates)
+        p.seed = _spread(p.seed, pools, options.candidates, 1 if p.subseed_strength == 0 else 0)
+        p.subseed = _spread(p.subseed, pools, options.candidates, 1)
         batch = divisor(options.candidates, p.batch_size)
         layout = Layout(pools, options.candidates, options.keep, batch)
         _one_input(p)
@@ -59,6 +61,39 @@ def ask(p: Any, options: Options) -> tuple[Layout, list[str]]:
     p.n_iter, p.batch_size = layout.batches, batch
     p.do_not_save_samples = p.do_not_save_grid = True
     return layout, notes
+
+
+@dataclass(frozen=True)
+class Results:
+    """How many pools a job of results only has, and the seeds of all candidates where they were given as a list."""
+
+    pools: int
+    seeds: list[int] | None
+    subseeds: list[int] | None
+
+
+def ask_results(p: Any, options: Options) -> Results:
+    """Ask for the results of all pools alone, whose candidates are made in another way; raises as `ask`."""
+    before = {name: getattr(p, name) for name in _TOUCHED if hasattr(p, name)}
+    try:
+        _one_input(p)
+        step = 1 if p.subseed_strength == 0 else 0
+        pools = _pools(p, options.keep, options.candidates)
+        given = [_spread(p.seed, pools, options.candidates, step), _spread(p.subseed, pools, options.candidates, 1)]
+    except SelectionError:
+        for name, value in before.items():
+            setattr(p, name, value)
+        raise
+    setattr(p, _BEFORE, before)
+    lists = [list(values) if isinstance(values, list) else None for values in given]
+    batch = divisor(options.keep, p.batch_size)
+    _scale_jobs(p.n_iter, pools * options.keep // batch)
+    p.n_iter, p.batch_size = pools * options.keep // batch, batch
+    for name, values in zip(("seed", "subseed"), lists, strict=True):
+        if values is not None:
+            rows = range(0, len(values), options.candidates)
+            setattr(p, name, [values[row + k] for row in rows for k in range(options.keep)])
+    return Results(pools, *lists)
 
 
 def give_back(p: Any) -> None:
@@ -93,17 +128,15 @@ def would_save(p: Any) -> bool:
         p.do_not_save_samples = True
 
 
-def _pools(p: Any, candidates: int) -> int:
-    """Return the number of pools, and repeat every entry of given lists for the candidates of its pool."""
+def _pools(p: Any, pictures: int, candidates: int) -> int:
+    """Return the number of pools, and repeat every entry of given lists of prompts for the `pictures` of its pool."""
     lists = {name: getattr(p, name) for name in _PROMPTS if isinstance(getattr(p, name, None), list)}
     lengths = {len(values) for values in lists.values()}
     if len(lengths) > 1:
         raise SelectionError("The lists of prompts have different lengths; best of N needs one prompt for each pool.")
     pools = min(lengths.pop(), p.n_iter * p.batch_size) if lengths else p.n_iter
     for name, values in lists.items():
-        setattr(p, name, [value for value in values[:pools] for _ in range(candidates)])
-    p.seed = _spread(p.seed, pools, candidates, 1 if p.subseed_strength == 0 else 0)
-    p.subseed = _spread(p.subseed, pools, candidates, 1)
+        setattr(p, name, [value for value in values[:pools] for _ in range(pictures)])
     return pools
 
 

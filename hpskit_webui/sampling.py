@@ -18,14 +18,21 @@ from torch import Tensor
 
 from ..hpskit.errors import HpsError, NoiseError
 from . import latents
+from .watching import Watch, before_every_sampling, watching
 
 decode, finished = latents.decode, latents.finished
 
-WATCH, ALONE, MODE = "_hps_watch", "_hps_alone", "_hps_inference"
+__all__ = [
+    "Call", "FixedNoise", "Made", "arm", "before_every_sampling", "decode", "finish", "finished", "first_pass",
+    "host_mode", "make", "noise_of", "random_numbers", "take_over", "taken",
+]  # fmt: skip
+
+ALONE, MODE = "_hps_alone", "_hps_inference"
 _CHANGED = (
-    "seeds subseeds prompts negative_prompts all_seeds all_subseeds all_prompts all_negative_prompts rng batch_size "
-    "c uc hr_c hr_uc init_latent image_conditioning extra_generation_params sampler enable_hr modified_noise is_hr_pass"
-).split()
+    "seeds", "subseeds", "prompts", "negative_prompts", "all_seeds", "all_subseeds", "all_prompts",
+    "all_negative_prompts", "rng", "batch_size", "c", "uc", "hr_c", "hr_uc", "init_latent", "image_conditioning",
+    "extra_generation_params", "sampler", "enable_hr", "modified_noise", "is_hr_pass",
+)  # fmt: skip
 """What a pass changes about the processing object, by us or by the host."""
 _GROWN = ("latents_after_sampling", "pixels_after_sampling", "extra_result_images")
 """Lists of Forge with an entry for every picture that is made; a candidate is none."""
@@ -273,80 +280,6 @@ def base_model(p: Any) -> None:
     if not p.disable_extra_networks:
         extra_networks.activate(p, p.extra_network_data)
     p.sd_model.forge_objects = p.sd_model.forge_objects_after_applying_lora.shallow_copy()
-
-
-# --- the sampler during a pass ----------------------------------------------------------------------------------------
-
-
-class Watch:
-    """Sits on the sampler of a first pass: sees what it makes, ends the pass there, or gives what there is already."""
-
-    def __init__(self, only_first: bool = False, replay: Tensor | None = None) -> None:
-        self.only_first, self.replay = only_first, replay
-        self.raw: Tensor | None = None
-        self.drew = False
-        """Whether the sampler drew from torch's common random numbers."""
-        self._seat: Any = None
-        self._before: dict[str, Any] = {}
-
-    def sit(self, p: Any) -> None:
-        """Take place on the sampler that is about to run."""
-        if self._seat is not None or p.sampler is None or getattr(p, "is_hr_pass", False):
-            return
-        self._seat = p.sampler
-        for name in ("sample", "sample_img2img"):
-            self._before[name] = vars(p.sampler).get(name, _ABSENT)
-            setattr(p.sampler, name, self._around(p, getattr(p.sampler, name)))
-
-    def leave(self) -> None:
-        """Give the sampler its own methods back."""
-        for name, method in self._before.items():
-            if method is _ABSENT:
-                delattr(self._seat, name)
-            else:
-                setattr(self._seat, name, method)
-        self._seat, self._before = None, {}
-
-    def _around(self, p: Any, method: Callable[..., Any]) -> Callable[..., Any]:
-        def sample(owner: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if self.replay is not None:
-                return self.replay.to(x.device, copy=True)
-            device = x.device
-            before = _random_state(device) if len(x) > 1 else None
-            made = method(owner, x, *args, **kwargs)
-            if before is not None:
-                self.drew = not all(torch.equal(a, b) for a, b in zip(before, _random_state(device), strict=True))
-            if isinstance(made, Tensor):
-                self.raw = made.detach().to("cpu", copy=True)
-            if self.only_first:
-                # Only now: a refiner and other extensions ask on the way whether a hires pass will follow.
-                p.enable_hr = False
-            return made
-
-        return sample
-
-
-def _random_state(device: torch.device) -> list[Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-
-@contextlib.contextmanager
-def watching(p: Any, watch: Watch) -> Iterator[None]:
-    """Have `before_every_sampling` put the watch on the sampler of this pass."""
-    before = getattr(p, WATCH, None)
-    setattr(p, WATCH, watch)
-    try:
-        yield
-    finally:
-        watch.leave()
-        setattr(p, WATCH, before)
-
-
-def before_every_sampling(p: Any) -> None:
-    """Is to be called by a job in the callback of that name."""
-    watch = getattr(p, WATCH, None)
-    if watch is not None:
-        watch.sit(p)
 
 
 # --- p.sample ---------------------------------------------------------------------------------------------------------
