@@ -36,7 +36,7 @@ def _package(name: str, folder: Path, **facts: Any) -> None:
 
 @contextmanager
 def installed(flavour: str, folder: Path, *, fresh: bool = False) -> Iterator[None]:
-    """Let `import modules...` find the host `flavour`, whose files lie in `folder`; `fresh` loads all of the pack anew."""
+    """Let `import modules...` find the host `flavour` with its files in `folder`; `fresh` loads the pack anew."""
     before = _ours()
     for name in before:
         del sys.modules[name]

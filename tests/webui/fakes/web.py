@@ -56,7 +56,7 @@ class Web:
     """Batch sizes of the calls of the network."""
 
     def add_script(self, title: str = "Other", *, first: bool = False, **methods: Callable[..., None]) -> Any:
-        """Add another always visible extension, after the pack's script or `first`; methods take (p, ...) as in the host."""
+        """Add another always visible extension, after the pack or `first`; methods take (p, ...) as in the host."""
         scripts = self.host("scripts")
         body: dict[str, Any] = {name: staticmethod(method) for name, method in methods.items()}
         body |= {"title": lambda self: title, "show": lambda self, is_img2img: scripts.AlwaysVisible}

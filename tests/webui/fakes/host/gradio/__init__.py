@@ -1,4 +1,4 @@
-"""A stand-in for the interface library: components remember what they were given; only what both versions take is here."""
+"""A stand-in for the interface library: components remember what they were given, and take what both versions take."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +104,7 @@ class FilenameGenerator:
 
 def get_next_sequence_number(path: str, basename: str) -> int:
     start = f"{basename}-" if basename else ""
-    names = [name[len(start) :] for name in os.listdir(path) if name.startswith(start)]
+    names = [each.name[len(start) :] for each in Path(path).iterdir() if each.name.startswith(start)]
     found = [int(part) for name in names if (part := name.split(".")[0].split("-")[0]).isdigit()]
     return max(found, default=-1) + 1
 
@@ -114,7 +113,7 @@ def save_image_with_geninfo(
     image: Any, geninfo: str | None, filename: str, extension: str | None = None, existing_pnginfo: Any = None,
     pnginfo_section_name: str = "parameters",
 ) -> None:  # fmt: skip
-    extension = extension or os.path.splitext(filename)[1]
+    extension = extension or Path(filename).suffix
     kind = Image.registered_extensions()[extension]
     if extension == ".png":
         texts = PngImagePlugin.PngInfo()
@@ -149,21 +148,22 @@ def save_image(
     if save_to_dirs is None:
         save_to_dirs = opts.grid_save_to_dirs if grid else opts.save_to_dirs and not no_prompt
     if save_to_dirs:
-        path = os.path.join(path, FilenameGenerator(p, seed, prompt, image).apply(opts.directories_filename_pattern))
-    os.makedirs(path, exist_ok=True)
+        path = str(Path(path) / FilenameGenerator(p, seed, prompt, image).apply(opts.directories_filename_pattern))
+    Path(path).mkdir(parents=True, exist_ok=True)
     name = forced_filename or _file(image, path, basename, seed, prompt, short_filename, p, suffix)
     pnginfo = existing_info or {}
     if info is not None:
         pnginfo[pnginfo_section_name] = info
-    params = script_callbacks.ImageSaveParams(image, p, os.path.join(path, f"{name}.{extension}"), pnginfo)
+    params = script_callbacks.ImageSaveParams(image, p, str(Path(path) / f"{name}.{extension}"), pnginfo)
     if FORGE and opts.enable_pnginfo:
         _hide_in_alpha(params)
     script_callbacks.before_image_saved_callback(params)
-    image, stem = params.image, os.path.splitext(params.filename)
+    image, file = params.image, Path(params.filename)
+    stem = (str(file.with_suffix("")), file.suffix)
     save_image_with_geninfo(
         image, params.pnginfo.get(pnginfo_section_name), stem[0] + ".tmp", stem[1], params.pnginfo, pnginfo_section_name
     )
-    os.replace(stem[0] + ".tmp", params.filename)
+    Path(stem[0] + ".tmp").replace(file)
     image.already_saved_as = params.filename
     text = None
     if opts.save_txt and info is not None:

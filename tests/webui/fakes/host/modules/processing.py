@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 from modules import fake_loop, shared
+from modules.fake_img2img import StableDiffusionProcessingImg2Img
 from modules.fake_infotext import create_infotext, program_version
 from modules.fake_jobs import (
     StableDiffusionProcessing,
-    StableDiffusionProcessingImg2Img,
-    StableDiffusionProcessingTxt2Img,
     apply_overlay,
     create_random_tensors,
     decode_latent_batch,
@@ -19,12 +18,13 @@ from modules.fake_jobs import (
     opt_C,
     opt_f,
 )
+from modules.fake_txt2img import StableDiffusionProcessingTxt2Img
 from modules.sd_samplers_common import decode_first_stage, images_tensor_to_samples
 
 __all__ = [
-    "StableDiffusionProcessing", "StableDiffusionProcessingImg2Img", "StableDiffusionProcessingTxt2Img", "apply_overlay",
-    "create_infotext", "create_random_tensors", "decode_first_stage", "decode_latent_batch", "fix_seed",
-    "get_fixed_seed", "images_tensor_to_samples", "opt_C", "opt_f",
+    "StableDiffusionProcessing", "StableDiffusionProcessingImg2Img", "StableDiffusionProcessingTxt2Img",
+    "apply_overlay", "create_infotext", "create_random_tensors", "decode_first_stage", "decode_latent_batch",
+    "fix_seed", "get_fixed_seed", "images_tensor_to_samples", "opt_C", "opt_f",
 ]  # fmt: skip
 
 _FROM_JOB = [

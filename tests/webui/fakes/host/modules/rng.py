@@ -35,7 +35,7 @@ def create_generator(seed: int) -> torch.Generator:
 
 
 def slerp(val: float, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-    """Between two noises along the circle; as in the host, angles are taken over dimension 1 and `val` weighs `high`."""
+    """Between two noises along the circle; as in the host, angles are taken over dimension 1; `val` weighs `high`."""
     cosine = (low / low.norm(dim=1, keepdim=True) * (high / high.norm(dim=1, keepdim=True))).sum(1)
     if cosine.mean() > 0.9995:
         return low * val + high * (1 - val)

@@ -22,9 +22,6 @@ class SdModelData:
             self.loaded_sd_models = [self.sd_model]
         return self.sd_model
 
-    def set_sd_model(self, v: Any, already_loaded: bool = False) -> None:
-        self.sd_model = v
-
 
 model_data = SdModelData()
 moved: list[str] = []

@@ -42,7 +42,8 @@ class CFGDenoiser(torch.nn.Module):
     ) -> Any:
         repeats = torch.tensor([k for k, parts in enumerate(places) for _ in parts])
         told = script_callbacks.CFGDenoiserParams(
-            torch.cat([x[repeats], x]), torch.cat([image_cond[repeats], image_cond]), torch.cat([sigma[repeats], sigma]),
+            torch.cat([x[repeats], x]), torch.cat([image_cond[repeats], image_cond]),
+            torch.cat([sigma[repeats], sigma]),
             state.sampling_step, state.sampling_steps, tensor, uncond, self,
         )  # fmt: skip
         script_callbacks.cfg_denoiser_callback(told)

@@ -13,7 +13,8 @@ from modules.shared import opts
 
 samplers_k_diffusion: list[tuple[str, str, list[str], dict[str, Any]]] = [
     ("DPM++ 2M", "sample_dpmpp_2m", ["k_dpmpp_2m"], {"scheduler": "karras"}),
-    ("DPM++ SDE", "sample_dpmpp_sde", ["k_dpmpp_sde"], {"scheduler": "karras", "second_order": True, "brownian_noise": True}),
+    ("DPM++ SDE", "sample_dpmpp_sde", ["k_dpmpp_sde"],
+     {"scheduler": "karras", "second_order": True, "brownian_noise": True}),
     ("Euler a", "sample_euler_ancestral", ["k_euler_a"], {"uses_ensd": True}),
     ("Euler", "sample_euler", ["k_euler"], {}),
 ]  # fmt: skip

@@ -1,0 +1,104 @@
+"""Mode "score": every image gets its score everywhere, and nothing else about a generation changes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from fakes.web import Web
+
+SCORE = {"mode": "score"}
+
+
+def test_every_image_has_its_score_in_its_text(web: Web) -> None:
+    done = web.txt2img(SCORE, n_iter=2, batch_size=3)
+    scores = web.scores(done)
+    assert len(scores) == 6 and None not in scores and len(set(scores)) > 1
+    alone = [web.scores(web.txt2img(SCORE, seed=seed))[0] for seed in web.seeds(done)]
+    assert scores == pytest.approx(alone, abs=1e-3)
+    assert web.field(done, "HPS mode") == ["score"] * 6
+
+
+def test_the_grid_has_no_score(web: Web) -> None:
+    done = web.txt2img(SCORE, batch_size=2)
+    assert done.index_of_first_image == 1
+    assert "HPS score:" not in done.infotexts[0]
+
+
+def test_the_api_sees_values_and_no_nulls(web: Web) -> None:
+    done = web.txt2img(SCORE, n_iter=2, batch_size=2)
+    told = json.loads(done.js())["extra_generation_params"]["HPS score"]
+    assert [float(value) for value in told] == web.scores(done)
+
+
+def test_files_carry_score_and_record(web: Web) -> None:
+    done = web.txt2img(SCORE, batch_size=2)
+    files = [each for each in web.saved if not each.grid]
+    assert len(files) == 2
+    for file, score in zip(files, web.scores(done), strict=True):
+        with Image.open(file.path) as image:
+            assert f"HPS score: {score:.4f}" in image.info["parameters"]
+        assert json.loads(file.image.info["hps"])
+
+
+def test_scores_stand_under_the_gallery(web: Web) -> None:
+    done = web.txt2img(SCORE, batch_size=2)
+    assert ", ".join(f"{score:.2f}" for score in web.scores(done)) in done.comments
+
+
+def test_pixels_and_seeds_stay_as_they_are(web: Web) -> None:
+    plain, scored = web.txt2img(n_iter=2, sampler_name="Euler a"), web.txt2img(SCORE, n_iter=2, sampler_name="Euler a")
+    pixels = [[each.convert("RGB").tobytes() for each in web.pictures(done)] for done in (plain, scored)]
+    assert pixels[0] == pixels[1]
+    assert plain.all_seeds == scored.all_seeds and plain.all_prompts == scored.all_prompts
+
+
+def test_jobs_that_share_one_dict_do_not_mix(web: Web) -> None:
+    shared: dict[str, Any] = {}
+    first = web.txt2img(SCORE, extra_generation_params=shared, seed=1)
+    second = web.txt2img(SCORE, extra_generation_params=shared, seed=2)
+    assert not [name for name in shared if name.startswith("HPS")]
+    assert web.scores(first) != web.scores(second)
+
+
+def test_off_changes_nothing(web: Web) -> None:
+    done = web.txt2img({"mode": "off"}, batch_size=2)
+    assert "HPS" not in "".join(done.infotexts) + done.comments
+    assert not [name for name in done.extra_generation_params if "HPS" in name]
+    assert getattr(web.p, "_hps", None) is None
+    assert not any("hps" in image.info for image in done.images)
+
+
+def test_a_failing_scorer_loses_no_image(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web.module("judge").Judge, "score", lambda *args, **more: 1 / 0)
+    done = web.txt2img(SCORE, n_iter=2, batch_size=2)
+    assert web.seeds(done) == [1, 2, 3, 4] and len([each for each in web.saved if not each.grid]) == 4
+    assert done.comments.count("HPS: no more scores") == 1 and "division by zero" in done.comments
+    assert web.scores(done) == [None] * 4
+
+
+def test_an_interrupted_job_keeps_what_is_finished(web: Web) -> None:
+    with web.stop_at(3):
+        done = web.txt2img(SCORE, n_iter=3)
+    assert len(web.pictures(done)) == 2
+    assert web.scores(done)[0] is not None
+
+
+def test_img2img_with_a_mask_scores_pictures_and_not_masks(web: Web) -> None:
+    web.boot()
+    web.opts.return_mask = True
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (16, 16, 48, 48))
+    done = web.img2img(Image.new("RGB", (64, 64), "navy"), SCORE, mask=mask, batch_size=2, do_not_save_grid=True)
+    assert len(done.images) == 4 and len(done.infotexts) == 2
+    assert None not in web.scores(done)
+
+
+def test_hires_is_scored_once_per_image(web: Web) -> None:
+    done = web.txt2img(SCORE, enable_hr=True, hr_scale=2.0)
+    assert [each.size for each in web.pictures(done)] == [(128, 128)]
+    assert None not in web.scores(done)
