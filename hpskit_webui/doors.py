@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import saving
+from . import saving, settings
 from .script import HpsScript
 
 __all__ = ["HpsScript", "register"]
@@ -11,3 +11,4 @@ __all__ = ["HpsScript", "register"]
 def register() -> None:
     """Register settings, tab, axes, API and savers; the host forgets all of them when it reloads its scripts."""
     saving.register()
+    settings.register()
