@@ -169,6 +169,9 @@ class FanOut(Job):
             super().postprocess(p, processed)
             return
         self._hand_back(p)
+        for pool in self.pools:
+            if not pool.stopped and pool.seen < pool.size:  # the host has left its loop: somebody pressed a button
+                pool.stopped = "interrupted"
         self.failure = self.failure or self.trouble
         result = gallery.split(processed, self.made, self.masks.count)
         kept = self._choose(result.groups)
