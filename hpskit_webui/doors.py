@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import saving, settings
+from . import recording, saving, settings
 from .script import HpsScript
 
 __all__ = ["HpsScript", "register"]
@@ -10,5 +10,6 @@ __all__ = ["HpsScript", "register"]
 
 def register() -> None:
     """Register settings, tab, axes, API and savers; the host forgets all of them when it reloads its scripts."""
+    recording.register()
     saving.register()
     settings.register()
