@@ -147,6 +147,14 @@ class Ledger(Handle):
             log.warning("The ledger %s could not be made smaller: %s", self.path, error)
         return deleted
 
+    def delete(self, ids: Iterable[int]) -> int:
+        """Delete rows by their ids, with everything that only they used, and return how many there were.
+
+        Picks stay, as `purge` leaves them.
+        """
+        wanted = [id for id in ids if queries.storable(id)]
+        return self._use(lambda c: trimming.delete(c, wanted), begin="BEGIN IMMEDIATE") if wanted else 0
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def rows(self, query: Query = _ALL) -> Page:

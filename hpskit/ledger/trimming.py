@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 LARGE_WORKFLOW: Final = 64 * 2**10
@@ -35,6 +36,13 @@ def purge(connection: sqlite3.Connection, before: float | None) -> int:
     """Delete the rows older than `before` (all when None) with everything that only they used; return how many."""
     condition, values = ("", ()) if before is None else ("WHERE time < ?", (before,))
     deleted = connection.execute(f"DELETE FROM entries {condition}", values).rowcount
+    _sweep(connection)
+    return deleted
+
+
+def delete(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
+    """Delete rows with everything that only they used; return how many there were."""
+    deleted = sum(connection.execute("DELETE FROM entries WHERE id = ?", (id,)).rowcount for id in dict.fromkeys(ids))
     _sweep(connection)
     return deleted
 

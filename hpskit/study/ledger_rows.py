@@ -152,7 +152,15 @@ def _made(row: Row) -> Mapping[str, str]:
         "denoise": "" if row.denoise is None else f"{row.denoise:g}",
         "negative": row.negative,
     }
-    return {name: value for name, value in known.items() if value}
+    return {**_held(row), **{name: value for name, value in known.items() if value}}
+
+
+def _held(row: Row) -> Mapping[str, str]:
+    """Return what else made an image, by name, as its writer told it: such as the picture that it began with."""
+    held = row.extra.get("held")
+    if not isinstance(held, Mapping):
+        return {}
+    return {str(name): value for name, value in held.items() if isinstance(value, str) and value}
 
 
 def lora_text(loras: Sequence[tuple[str, float]]) -> str:
