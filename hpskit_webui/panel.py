@@ -53,6 +53,7 @@ class _Panel:
             self._head()
             self._best()
             self._noise()
+            self._noise_file()
             self._scoring()
 
     def _id(self, name: str) -> str:
@@ -61,7 +62,7 @@ class _Panel:
     # --- components ---
 
     def _add(self, name: str, kind: Any, label: str, info: str, **more: Any) -> Any:
-        value = more.pop("value", getattr(self.default, name))
+        value = more.pop("value") if "value" in more else getattr(self.default, name)
         made = kind(label=label, info=info, value=value, elem_id=self._id(name), **more)
         self.fields[name] = made
         return made
@@ -146,6 +147,14 @@ class _Panel:
                     value="None",
                 )
                 self._add("save_noise", gr.Checkbox, "Save the noise", "Beside the image; it is not in any seed")
+            self._add(
+                "noise_file",
+                gr.Textbox,
+                "Begin with a noise file",
+                "A saved noise in the output folders, or the image that it lies beside; empty begins with the seed",
+                lines=1,
+                value="",
+            )
         for name, component, modes in (
             ("noise", group, NOISE),
             ("method", method, (SEARCH,)),
@@ -154,6 +163,17 @@ class _Panel:
             ("drift", drift, (GRADIENT,)),
         ):
             self._shows(name, component, modes)
+
+    def _noise_file(self) -> None:
+        made = self._add(
+            "noise_file",
+            gr.Textbox,
+            "Begin with a noise file",
+            "Path of the file, or of the image that it lies beside, in the output folders: makes that image again",
+            lines=1,
+            visible=False,
+        )
+        self._shows("noise_file", made, (SCORE, *NOISE))
 
     def _scoring(self) -> None:
         everywhere = tuple(mode for mode in LABELS if mode != OFF)
@@ -197,7 +217,8 @@ class _Panel:
         """Show and hide with the mode, and say what is missing of a scorer."""
         mode, scorer = self.fields["mode"], self.fields["scorer"]
         groups = [component for component, _ in self.groups.values()]
-        mode.change(self._on_mode, [mode, scorer], [self.help, self.missing, *groups], show_progress=False)
+        shown = [self.help, self.missing, self.fields["noise_file"], *groups]
+        mode.change(self._on_mode, [mode, scorer], shown, show_progress=False)
         scorer.change(self._on_scorer, [mode, scorer], [self.missing], show_progress=False)
         mode.init_field = self._begin_with  # the host calls this with the value from its ui-config.json
 
@@ -205,7 +226,9 @@ class _Panel:
         mode = options.mode_of(label)
         help_text = gr.update(value=_paragraph(HELP.get(mode, ""), "hps-help"))
         shown = [gr.update(visible=mode in modes) for _, modes in self.groups.values()]
-        return [help_text, self._on_scorer(label, scorer), *shown]
+        # Left behind where nobody sees it, a noise file would refuse best of N.
+        file = gr.update() if mode in NOISE else gr.update(value="")
+        return [help_text, self._on_scorer(label, scorer), file, *shown]
 
     def _on_scorer(self, label: str, scorer: str) -> Any:
         text = "" if options.mode_of(label) == OFF else missing(scorer)

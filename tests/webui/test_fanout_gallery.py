@@ -1,0 +1,102 @@
+"""A result taken apart and put together: masks, copies, strangers, and ranks in the infotext; no host needed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from webui.test_fanout_pools import module
+
+gallery = module("hpskit_webui.gallery")
+
+
+def picture(text: str = "") -> Image.Image:
+    made = Image.new("RGB", (4, 4))
+    if text:
+        made.info.update(hps=f"record {text}", parameters=text)
+    return made
+
+
+def job(count: int, masks: int) -> tuple[list[Any], Any]:
+    made, images = [], []
+    for k in range(count):
+        own = picture(f"text {k}")
+        made.append(gallery.Made(k, 0, k, 10 + k, 50 + k, f"p{k}", f"n{k}", own, True, True))
+        images += [own, *(picture() for _ in range(masks))]
+    texts = [f"text {k}" for k in range(count)]
+    return made, SimpleNamespace(images=images, infotexts=texts, index_of_first_image=0)
+
+
+@given(st.integers(1, 6), st.integers(0, 2), st.integers(0, 3))
+def test_masks_stay_with_their_picture_and_strangers_at_the_tail(count: int, masks: int, strangers: int) -> None:
+    made, processed = job(count, masks)
+    foreign = [picture() for _ in range(strangers)]
+    processed.images = [*processed.images, *foreign]
+    result = gallery.split(processed, made, masks)
+    assert [len(group.masks) for group in result.groups] == [masks] * count
+    assert [id(image) for image in result.tail] == [id(image) for image in foreign]
+    flat = [image for group in result.groups for image in (group.picture, *group.masks)]
+    assert [id(image) for image in flat] == [id(image) for image in processed.images[: len(flat)]]
+
+
+def test_a_copy_by_another_extension_is_known_by_its_record_or_text() -> None:
+    made, processed = job(3, 0)
+    copy = processed.images[1].copy()
+    fresh = picture()
+    fresh.info["parameters"] = "text 2"
+    processed.images[1:] = [copy, fresh]
+    result = gallery.split(processed, made, 0)
+    assert [group.picture for group in result.groups][1:] == [copy, fresh]
+    assert result.tail == []
+
+
+def test_a_picture_that_nobody_knows_does_not_cost_a_candidate() -> None:
+    made, processed = job(2, 0)
+    processed.images[1] = stranger = picture()
+    result = gallery.split(processed, made, 0)
+    assert result.groups[1].picture is made[1].picture
+    assert result.tail == [stranger]
+
+
+def test_grids_of_others_stay_in_front() -> None:
+    made, processed = job(2, 0)
+    grid = picture()
+    processed.images.insert(0, grid)
+    processed.infotexts.insert(0, "grid")
+    processed.index_of_first_image = 1
+    result = gallery.split(processed, made, 0)
+    assert (result.head, result.head_texts) == ([grid], ["grid"])
+    assert [group.text for group in result.groups] == ["text 0", "text 1"]
+
+
+@given(st.permutations(range(4)), st.integers(1, 4))
+def test_all_lists_of_a_rewritten_result_are_in_step(order: list[int], keep: int) -> None:
+    made, processed = job(4, 1)
+    p = SimpleNamespace(all_hr_prompts=[f"h{k}" for k in range(4)], pixels_after_sampling=list("abcd"))
+    result = gallery.split(processed, made, 1)
+    gallery.rewrite(p, processed, result, [result.groups[k] for k in order[:keep]], shown=(0,))
+    kept = order[:keep]
+    assert processed.all_seeds == p.all_seeds == [10 + k for k in kept]
+    assert processed.all_subseeds == p.all_subseeds == [50 + k for k in kept]
+    assert processed.all_prompts == p.all_prompts == [f"p{k}" for k in kept]
+    assert processed.all_negative_prompts == [f"n{k}" for k in kept]
+    assert processed.infotexts == [f"text {k}" for k in kept]
+    assert [image.info.get("parameters") for image in processed.images[::2]] == processed.infotexts
+    assert len(processed.images) == 2 * keep
+    assert p.all_hr_prompts == [f"h{k}" for k in kept]
+    assert p.pixels_after_sampling == ["abcd"[k] for k in kept]
+    assert (processed.seed, processed.info) == (10 + kept[0], f"text {kept[0]}")
+
+
+def test_a_rank_goes_behind_the_score_and_never_into_the_prompt() -> None:
+    infotext = module("hpskit_webui.infotext")
+    text = "HPS score: 9.9, a prompt\nSteps: 2, HPS score: -1.2500, Version: 1"
+    ranked = infotext.with_rank(text, 2, 8)
+    assert ranked == "HPS score: 9.9, a prompt\nSteps: 2, HPS score: -1.2500, HPS rank: 2 of 8, Version: 1"
+    assert infotext.rank_of(ranked) == 2
+    assert infotext.with_rank(ranked, 3, 9).count("HPS rank") == 1
+    assert infotext.rank_of(text) is None
+    assert infotext.with_rank("a prompt\nSteps: 2", 1, 4).endswith("Steps: 2, HPS rank: 1 of 4")
