@@ -110,8 +110,8 @@ def _missing(chosen: Card, error: CheckpointMissing) -> str:
 _loading = threading.RLock()
 _shared: WeakValueDictionary[tuple[Any, ...], Network] = WeakValueDictionary()
 """Networks in memory by (files, compute type, device), whoever uses them."""
-_recent: dict[int, tuple[Network, float]] = {}
-"""Networks that are kept until their time is over, with the time of their last use."""
+_recent: list[Network] = []
+"""Networks that are kept until their time is over, see `unload`."""
 
 
 def scorer_of(options: Options) -> Scorer:
@@ -136,7 +136,8 @@ def load_scorer(name: str) -> Scorer:
 
     with _loading:
         network = _network(name)
-        _recent[id(network)] = (network, time.monotonic())
+        if network not in _recent:
+            _recent.append(network)
     _expire_later()
     return hosted(network)
 
@@ -200,26 +201,41 @@ def _without_half(half: torch.dtype) -> torch.dtype:
 
 # --- lifetime --------------------------------------------------------------------------------------------------------
 
+_timers: list[threading.Timer] = []
+"""The one that is running, if any."""
+AGAIN = 5.0
+"""Seconds until the next look when the host was at work."""
 
-def _expire_later() -> None:
-    """Look again when the next network may be dropped."""
-    minutes = float(settings.get("hps_keep_minutes"))
-    timer = threading.Timer(max(minutes * 60, 1) + 1, _expire)
-    timer.daemon = True
-    timer.start()
+
+def _expire_later(seconds: float | None = None) -> None:
+    """Look again when the next network may be dropped; one timer does for all."""
+    with _loading:
+        if seconds is None and any(timer.is_alive() for timer in _timers):
+            return
+        wait = 60 * float(settings.get("hps_keep_minutes")) if seconds is None else seconds
+        timer = threading.Timer(max(wait, AGAIN), _expire)
+        timer.daemon = True
+        _timers[:] = [timer]
+        timer.start()
 
 
 def _expire() -> None:
     """Drop what nobody has used for long, but not while the host is at work."""
-    from modules.call_queue import queue_lock
-
+    try:
+        from modules.call_queue import queue_lock
+    except ImportError:  # the host is going down
+        return
     if not queue_lock.acquire(blocking=False):
-        _expire_later()
+        _expire_later(AGAIN)
         return
     try:
-        unload(older=60 * float(settings.get("hps_keep_minutes")))
+        limit = 60 * float(settings.get("hps_keep_minutes"))
+        unload(older=limit)
+        youngest = min((time.monotonic() - network.used for network in _recent), default=None)
     finally:
         queue_lock.release()
+    if youngest is not None:
+        _expire_later(limit - youngest)
 
 
 def unload(older: float = 0.0) -> int:
@@ -229,13 +245,13 @@ def unload(older: float = 0.0) -> int:
     """
     with _loading:
         now = time.monotonic()
-        old = [key for key, (_, used) in _recent.items() if now - used >= older]
-        dropped = [_recent.pop(key)[0] for key in old]
+        dropped = [network for network in _recent if now - network.used >= older]
+        _recent[:] = [network for network in _recent if network not in dropped]
     for network in dropped:
         network.rest(for_good=True)
     count = len(dropped)
-    if count:
-        del dropped
+    if dropped:
+        del dropped, network
         gc.collect()  # Forge's patcher and the network point at each other
     return count
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ class Network:
         self.files, self.card = dict(files), card
         self.lock = threading.RLock()
         self._uses = 0
+        self.used = time.monotonic()
+        """When it was last used."""
         self.loaded = self._load(device)
         self.place = _place(self.loaded.module, device)
         self.scorer = scorers.make_scorer(self.loaded, self)
@@ -63,6 +66,7 @@ class Network:
                 yield
             finally:
                 self._uses -= 1
+                self.used = time.monotonic()
                 if not self._uses:
                     self.place.release()
 
