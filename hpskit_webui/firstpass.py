@@ -15,6 +15,7 @@ from typing import Any
 from ..hpskit.errors import HpsError
 from . import contest, host, planning, pools, sampling, strip
 from .contest import Contest
+from .interruption import Interruption
 from .job import Job, number_of
 from .options import SCORE, Options
 from .pools import Candidate, Pool
@@ -43,7 +44,7 @@ class FirstPass(Job):
         self._first: dict[int, Any] = {}
         """Scores before finishing, by the number of the picture."""
         self._half: set[int] = set()
-        self._held = self._stopping = False
+        self.interruption = Interruption()
 
     # --- before ---
 
@@ -152,11 +153,11 @@ class FirstPass(Job):
             return made.half[:count]
         winners = self._turn(p)
         self._arm(p, winners)
-        self._hold_back(made)
-        try:
-            return sampling.finish(p, call, made.latents(winners))
-        finally:
-            self._let_pass(p, made)
+        if made.pool.stopped == "interrupted":
+            self.interruption.take()
+        done = p.iteration * p.batch_size % self.options.keep + p.batch_size
+        last = done >= len(made.winners)
+        return self.interruption.finish(lambda: sampling.finish(p, call, made.latents(winners)), last)
 
     def _turn(self, p: Any) -> list[Candidate]:
         """Return the winners that are the results of the batch in work."""
@@ -176,26 +177,6 @@ class FirstPass(Job):
     def _numbers(p: Any) -> range:
         start = p.iteration * p.batch_size
         return range(start, start + p.batch_size)
-
-    # --- interruption ---
-
-    def _hold_back(self, made: Contest) -> None:
-        """Interrupted winners go through the host's sampling as an interrupted job does: without a hires pass."""
-        from modules import shared
-
-        if made.pool.stopped == "interrupted" and (shared.state.interrupted or self._held):
-            shared.state.interrupted = self._held = True
-
-    def _let_pass(self, p: Any, made: Contest) -> None:
-        """Have whole pictures of an interrupted pool saved as usual, and the host stop behind the last of them."""
-        from modules import shared
-
-        if not self._held:
-            return
-        shared.state.interrupted = False
-        done = p.iteration * p.batch_size % self.options.keep + p.batch_size
-        if done >= len(made.winners) and not shared.state.stopping_generation:
-            shared.state.stopping_generation = self._stopping = True
 
     # --- pictures ---
 
@@ -220,15 +201,11 @@ class FirstPass(Job):
 
     def postprocess(self, p: Any, processed: Any) -> None:
         """Put the host's state and the job's fields back, and say how it went."""
-        from modules import shared
-
         planning.give_back(p)
-        planning.end(self._stopping)
-        if self._held:
-            shared.state.interrupted = True
+        self.interruption.end()
         self.notes += self._differences()
-        if self._held:
-            self.notes.append("stopped by hand; the best so far were kept as they were, without a hires pass.")
+        if self.interruption.held and getattr(p, "enable_hr", False):
+            self.notes.append("the images are as they were before hires fix.")
         super().postprocess(p, processed)
         self._add_strip(processed)
         self.contests = []  # the infotext's callables hold this job

@@ -256,6 +256,8 @@ def _started(p: Any, rows: Sequence[int], seeds: Sequence[int]) -> Iterator[None
     if latent is None:
         yield
         return
+    if len(getattr(p, "init_images", None) or ()) == 1:
+        rows = [0] * len(rows)  # the encoder draws for every row; a picture made alone has what the first one has
     try:
         p.init_latent = latents.start(p, latent[[r % len(latent) for r in rows]], seeds)
         if isinstance(condition, Tensor):
