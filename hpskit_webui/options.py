@@ -66,6 +66,8 @@ class Options:
     held_out: str = ""
     """Scorer that is watched and never optimised; empty for none."""
     save_noise: bool = True
+    noise_file: str = ""
+    """Noise file in the host's output folders that images begin with, or the image that it lies beside."""
 
     def __post_init__(self) -> None:
         self._check_choices()
@@ -81,6 +83,8 @@ class Options:
             raise SelectionError(
                 f"{self.scorer} is the main scorer and a further one at once; take it out of the latter."
             )
+        if self.noise_file and self.mode in (BEST, BEST_FIRST):
+            raise SelectionError("Candidates differ by their noise, so best of N cannot begin with a noise file.")
         if self.held_out and self.held_out in (self.scorer, *self.guards):
             raise SelectionError(f"{self.held_out} is optimised and cannot be held out at the same time.")
 

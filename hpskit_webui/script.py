@@ -80,10 +80,11 @@ def begin(chosen: options.Options) -> Job:
 
     for name in (*chosen.scorers, *([chosen.held_out] if chosen.held_out else [])):
         host.locate(name)
-    return _kind(chosen.mode)(chosen)
+    return _kind(chosen)(chosen)
 
 
-def _kind(mode: str) -> type[Job]:
+def _kind(chosen: options.Options) -> type[Job]:
+    mode = chosen.mode
     if mode == options.BEST:
         from .fanout import FanOut
 
@@ -96,6 +97,10 @@ def _kind(mode: str) -> type[Job]:
         from .noise import NoiseJob
 
         return NoiseJob
+    if chosen.noise_file:
+        from .noise import GivenNoise
+
+        return GivenNoise
     return Job
 
 
