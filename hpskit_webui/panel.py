@@ -147,14 +147,6 @@ class _Panel:
                     value="None",
                 )
                 self._add("save_noise", gr.Checkbox, "Save the noise", "Beside the image; it is not in any seed")
-            self._add(
-                "noise_file",
-                gr.Textbox,
-                "Begin with a noise file",
-                "A saved noise in the output folders, or the image that it lies beside; empty begins with the seed",
-                lines=1,
-                value="",
-            )
         for name, component, modes in (
             ("noise", group, NOISE),
             ("method", method, (SEARCH,)),
@@ -217,8 +209,7 @@ class _Panel:
         """Show and hide with the mode, and say what is missing of a scorer."""
         mode, scorer = self.fields["mode"], self.fields["scorer"]
         groups = [component for component, _ in self.groups.values()]
-        shown = [self.help, self.missing, self.fields["noise_file"], *groups]
-        mode.change(self._on_mode, [mode, scorer], shown, show_progress=False)
+        mode.change(self._on_mode, [mode, scorer], [self.help, self.missing, *groups], show_progress=False)
         scorer.change(self._on_scorer, [mode, scorer], [self.missing], show_progress=False)
         mode.init_field = self._begin_with  # the host calls this with the value from its ui-config.json
 
@@ -227,8 +218,10 @@ class _Panel:
         help_text = gr.update(value=_paragraph(HELP.get(mode, ""), "hps-help"))
         shown = [gr.update(visible=mode in modes) for _, modes in self.groups.values()]
         # Left behind where nobody sees it, a noise file would refuse best of N.
-        file = gr.update() if mode in NOISE else gr.update(value="")
-        return [help_text, self._on_scorer(label, scorer), file, *shown]
+        place = list(self.groups).index("noise_file")
+        if not shown[place]["visible"]:
+            shown[place] = gr.update(visible=False, value="")
+        return [help_text, self._on_scorer(label, scorer), *shown]
 
     def _on_scorer(self, label: str, scorer: str) -> Any:
         text = "" if options.mode_of(label) == OFF else missing(scorer)
