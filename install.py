@@ -1,7 +1,8 @@
 """Installs what the pack needs into a host's Python and touches nothing that is there.
 
-ComfyUI-Manager, Automatic1111 and Forge run this file; a person may too: `python install.py`. It needs only the
-standard library. Importing it does nothing.
+ComfyUI-Manager, Automatic1111 and Forge run this file, the last two at every start; a person may too:
+`python install.py`. It needs only the standard library, says nothing when nothing is missing, and imports what costs
+time only when something is to be installed. Importing it does nothing.
 
 The pack's one requirement is open_clip_torch. Asking pip for it the usual way may replace the host's torch or numpy by
 other builds, so it is installed without its dependencies, together with those light ones that are missing. Torch,
@@ -10,11 +11,8 @@ torchvision, numpy and pillow belong to the host and are never installed.
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import importlib.util
-import shutil
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -42,8 +40,22 @@ def missing(present: Callable[[str], bool] = is_present) -> list[str]:
     return wanted + [name for name in LIGHT if not present(name)]
 
 
+def call(command: Sequence[str]) -> int:
+    """Run a command and return its exit status."""
+    import subprocess
+
+    return subprocess.call(command)
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program, None when there is none of that name."""
+    import shutil
+
+    return shutil.which(name)
+
+
 def installer(
-    present: Callable[[str], bool] = is_present, which: Callable[[str], str | None] = shutil.which
+    present: Callable[[str], bool] = is_present, which: Callable[[str], str | None] = find_program
 ) -> list[str]:
     """Return the command that installs into this Python: its own pip, else uv; empty when there is neither."""
     if present("pip"):
@@ -53,9 +65,9 @@ def installer(
 
 
 def main(
-    run: Run = subprocess.call,
+    run: Run = call,
     present: Callable[[str], bool] = is_present,
-    which: Callable[[str], str | None] = shutil.which,
+    which: Callable[[str], str | None] = find_program,
     say: Callable[[str], object] = sys.stdout.write,
 ) -> int:
     """Install what is missing and return 0 when all is there, else 1 after saying what to do."""
@@ -63,8 +75,10 @@ def main(
     if absent:
         say(f"HPS: {', '.join(absent)} not found in {sys.executable}. Run this with the Python of your host.\n")
         return 1
-    say(_age_note())
     wanted = missing(present)
+    note = "" if MAIN in wanted else _age_note(installed_version())
+    if note:
+        say(note)
     if not wanted:
         return 0
     command = installer(present, which)
@@ -83,11 +97,25 @@ def main(
     return 0
 
 
-def _age_note() -> str:
+def installed_version() -> str:
+    """Return the version of the installed open_clip_torch, "" when unknown.
+
+    It is read off the name of the package's folder: importlib.metadata takes longer than all the rest of this file.
+    """
     try:
-        version = importlib.metadata.version("open_clip_torch")
+        spec = importlib.util.find_spec("open_clip")
+        folder = os.path.dirname(os.path.dirname((spec and spec.origin) or ""))  # noqa: PTH120 pathlib is slow to import
+        names = [name[: -len(".dist-info")] for name in os.listdir(folder) if name.endswith(".dist-info")]  # noqa: PTH208
+    except (ImportError, ValueError, OSError):
+        return ""
+    found = [name.split("-") for name in names if name.lower().replace("-", "_").startswith("open_clip_torch_")]
+    return found[0][-1] if found else ""
+
+
+def _age_note(version: str) -> str:
+    try:
         major, minor = (int(part) for part in version.split(".")[:2])
-    except (importlib.metadata.PackageNotFoundError, ValueError):
+    except ValueError:
         return ""
     if (2, 20) <= (major, minor) < (4, 0):
         return ""

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,6 @@ HOST = {"torch", "torchvision", "numpy", "PIL", "pip"}
 
 @pytest.fixture
 def install(monkeypatch):
-    import subprocess
-
     def forbidden(*args: object, **kwargs: object) -> int:
         raise AssertionError("importing install.py must start nothing")
 
@@ -103,7 +104,7 @@ def test_a_failed_installation_says_the_command(install):
 
 @pytest.mark.parametrize(("version", "said"), [("2.7.0", True), ("4.0.0", True), ("2.20.0", False), ("3.3.0", False)])
 def test_an_open_clip_of_another_age_is_named_and_left(install, monkeypatch, version, said):
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    monkeypatch.setattr(install, "installed_version", lambda: version)
     machine = Machine(*HOST, "open_clip", *install.LIGHT)
     assert machine.main(install) == 0 and machine.commands == []
     assert (f"open_clip_torch {version} is installed and left as it is" in machine.words) == said
@@ -118,3 +119,73 @@ def test_presence_is_found_without_importing(install, tmp_path, monkeypatch):
 
 def test_the_requirement_is_the_one_of_requirements_txt(install):
     assert (PATH.parent / "requirements.txt").read_text().split() == [install.MAIN]
+
+
+def test_the_version_is_the_one_that_the_package_says(install):
+    pytest.importorskip("open_clip")
+    assert install.installed_version() == importlib.metadata.version("open_clip_torch")
+
+
+def test_the_version_is_unknown_without_the_package(install, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert install.installed_version() == ""
+
+
+def world(tmp_path: Path, *absent: str) -> dict[str, str]:
+    """Make empty packages of everything but `absent`, and return the environment of a Python that sees only them."""
+    for name in {"torch", "torchvision", "numpy", "PIL", "open_clip", "pip", *light()} - set(absent):
+        (tmp_path / name).mkdir()
+        # Importing one of them would take the seconds that a start must not lose, and fail where it is broken.
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "open_clip_torch-2.20.0.dist-info").mkdir()
+    return {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONNOUSERSITE": "1"}
+
+
+def light() -> tuple[str, ...]:
+    spec = importlib.util.spec_from_file_location("hps_install_read", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.LIGHT
+
+
+def run_alone(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    # -S: nothing of this Python's own packages is seen, as if the host had only those of the environment
+    return subprocess.run([sys.executable, "-S", str(PATH)], env=environment, capture_output=True, text=True)
+
+
+def test_a_start_of_a_complete_host_is_silent_and_quick_and_imports_nothing(tmp_path):
+    environment = world(tmp_path)
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        done = run_alone(environment)
+        times.append(time.perf_counter() - begin)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert min(times) < 1.0  # 0.03 s where nothing else runs
+
+
+def test_what_takes_time_is_not_imported_when_nothing_is_missing(tmp_path):
+    heavy = ("subprocess", "shutil", "importlib.metadata", "pathlib", "email", "tempfile")
+    code = f"import runpy, sys\ntry:\n    runpy.run_path({str(PATH)!r}, run_name='__main__')\n"
+    code += f"except SystemExit as end:\n    assert end.code == 0\nprint([n for n in {heavy!r} if n in sys.modules])"
+    bare = f"import runpy, sys; print([n for n in {heavy!r} if n in sys.modules])"
+    environment = world(tmp_path)
+    seen = [
+        subprocess.run([sys.executable, "-S", "-c", one], env=environment, capture_output=True, text=True, check=True)
+        for one in (code, bare)
+    ]
+    assert seen[0].stdout == seen[1].stdout
+
+
+def test_a_host_without_pip_and_uv_is_told_what_is_missing(tmp_path):
+    environment = world(tmp_path, "pip", "ftfy") | {"PATH": str(tmp_path)}
+    done = run_alone(environment)
+    assert done.returncode == 1 and "neither pip nor uv" in done.stdout and "ftfy" in done.stdout
+    assert "open_clip_torch" not in done.stdout
+
+
+def test_an_old_open_clip_is_named_in_one_line(tmp_path):
+    environment = world(tmp_path)
+    (tmp_path / "open_clip_torch-2.20.0.dist-info").rename(tmp_path / "open_clip_torch-2.7.0.dist-info")
+    done = run_alone(environment)
+    assert done.returncode == 0 and done.stdout.count("\n") == 1 and "open_clip_torch 2.7.0" in done.stdout
