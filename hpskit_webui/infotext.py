@@ -41,12 +41,12 @@ def names(job: Job) -> list[str]:
 
 def score_field(job: Job) -> Callable[..., str | None]:
     """Return what gives a picture's score."""
-    return _field(lambda number: _words(job, number))
+    return per_picture(lambda number: _words(job, number))
 
 
 def rank_field(job: Job) -> Callable[..., str | None]:
     """Return what gives a picture's place in its pool, as far as that is known when the host asks."""
-    return _field(lambda number: job.ranks.get(number))
+    return per_picture(lambda number: job.ranks.get(number))
 
 
 def error_field(job: Job) -> Callable[..., str | None]:
@@ -56,10 +56,10 @@ def error_field(job: Job) -> Callable[..., str | None]:
         trouble = job.failure or getattr(job, "trouble", "")
         return trouble.splitlines()[0] if trouble and number not in job.judged else None
 
-    return _field(error)
+    return per_picture(error)
 
 
-def _field(value: Callable[[int], str | None]) -> Callable[..., str | None]:
+def per_picture(value: Callable[[int], str | None]) -> Callable[..., str | None]:
     """Return a callable for the infotext that finds the number of the picture in the job.
 
     The host hands over the place in the batch while a batch is saved (`all_prompts` is then the batch's own list), and
