@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from . import recording, saving, settings
+from . import api, extras, noise_files, recording, saving, settings, tab
+from .extras import HpsExtras
 from .script import HpsScript
 
-__all__ = ["HpsScript", "register"]
+__all__ = ["HpsExtras", "HpsScript", "register"]
 
 
 def register() -> None:
     """Register settings, tab, axes, API and savers; the host forgets all of them when it reloads its scripts."""
+    noise_files.register()
+    api.register()
+    extras.register()
     recording.register()
     saving.register()
     settings.register()
+    tab.register()

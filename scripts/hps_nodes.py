@@ -13,3 +13,4 @@ if NAME not in sys.modules:
 doors = importlib.import_module(f"{NAME}.hpskit_webui.doors")
 doors.register()
 HpsScript = doors.HpsScript
+HpsExtras = doors.HpsExtras
