@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import api, extras, noise_files, recording, saving, settings, tab
+from . import api, extras, noise_files, recording, saving, settings, tab, xyz
 from .extras import HpsExtras
 from .script import HpsScript
 
@@ -17,4 +17,5 @@ def register() -> None:
     recording.register()
     saving.register()
     settings.register()
+    xyz.register()
     tab.register()
