@@ -10,7 +10,7 @@ tests/webui/real/inside/<name>.py holds functions check_...() that run in the ho
         made = txt2img({"mode": "best-of-n", "candidates": 3, "keep": 2}, batch_size=1)
         assert len(made.images) == 2 and not made.errors, made.log
 
-and tests/webui/real/test_<name>.py says ``test = checks("<name>")``: one case per check and host.
+and tests/webui/real/test_<name>.py says ``test = checks(INSIDE / "<name>.py")``: one case per check and host.
 
 A check against a server (fixture `server`, with a browser when wanted)
 ------------------------------------------------------------------------
@@ -26,11 +26,12 @@ The hosts are named by HPS_A1111_ROOT and HPS_FORGE_ROOT; without them these tes
 
 from __future__ import annotations
 
+from .checks import checks
 from .hosts import EXTENSION, KINDS, REPO, TITLES, WebHost, cache, find, make_data
 from .server import Answer, Rejected, Server, decode, encode
 from .worker_client import CheckFailed, Worker, check_names
 
 __all__ = [
     "EXTENSION", "KINDS", "REPO", "TITLES", "Answer", "CheckFailed", "Rejected", "Server", "WebHost", "Worker", "cache",
-    "check_names", "decode", "encode", "find", "make_data",
+    "check_names", "checks", "decode", "encode", "find", "make_data",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import importlib
 import os
 import re
@@ -170,6 +171,21 @@ def script(title: str = TITLE, tab: str = "txt2img") -> Any:
         if each.title().lower() == title.lower():
             return each
     raise LookupError(f"no script {title!r} in {tab}; there are {sorted(each.title() for each in runner(tab).scripts)}")
+
+
+def values(title: str, changed: dict[str, Any], tab: str = "txt2img") -> list[Any]:
+    """Return the values of a script's panel with those of some labels changed; raises KeyError on unknown labels."""
+    controls = script(title, tab).controls
+    unknown = set(changed) - {str(getattr(each, "label", None)) for each in controls}
+    if unknown:
+        raise KeyError(f"{title} has no {unknown}; it has {[getattr(each, 'label', None) for each in controls]}")
+    return [changed.get(str(getattr(each, "label", None)), getattr(each, "value", None)) for each in controls]
+
+
+def digest(image: Any) -> str:
+    """Return a short text that is equal for equal pixels; what Forge hides in the alpha channel does not count."""
+    picture = image.convert("RGB")
+    return f"{picture.width}x{picture.height}-{hashlib.sha256(picture.tobytes()).hexdigest()[:16]}"
 
 
 def arguments(tab: str, given: dict[str, list[Any]], selected: str = "", values: list[Any] | None = None) -> list[Any]:
