@@ -50,7 +50,7 @@ def build(part: Any) -> None:
         no = gr.Button("Keep them", elem_id="hps_board_no")
     file = gr.File(label="Exported rows", visible=False, elem_id="hps_board_file")
     with gr.Row():
-        chosen = gr.Dropdown([], label="Row of this page", elem_id="hps_board_row", scale=2, type="index")
+        chosen = gr.Dropdown([], label="Row of this page", elem_id="hps_board_row", scale=2)
         send_txt = gr.Button("Send to txt2img", interactive=False, elem_id="hps_board_txt2img")
         send_img = gr.Button("Send to img2img", interactive=False, elem_id="hps_board_img2img")
         drop = gr.Button("Delete this row", interactive=False, elem_id="hps_board_drop")
@@ -107,9 +107,7 @@ def build(part: Any) -> None:
 
     picked = [status, infotext, send_txt, send_img, drop]
     chosen.change(
-        safely(
-            lambda place, known: choose(place, known) if isinstance(place, int) and known else {status: gr.update()}
-        ),
+        safely(lambda label, known: choose(label, known) if label and known else {status: gr.update()}),
         inputs=[chosen, ids],
         outputs=picked,
     )
@@ -197,11 +195,14 @@ def _page(number: int, *values: Any) -> tuple[tuple[Row, ...], int, int]:
     return found.rows, found.total, query.offset
 
 
-def _row(place: Any, known: list[int]) -> Row:
+def _row(label: Any, known: list[int]) -> Row:
+    """Return the row of a choice such as "23: 21.4000, seed 7", of the page with these ids."""
     from ..hpskit.errors import LedgerError
 
     tab_access.insist_private()
-    row = recording.opened().row(known[place]) if isinstance(place, int) and 0 <= place < len(known) else None
+    number = str(label).partition(":")[0]
+    place = (int(number) - 1) % PAGE if number.isdecimal() and len(number) < 12 else -1
+    row = recording.opened().row(known[place]) if 0 <= place < len(known) else None
     if row is None:
         raise LedgerError("Choose a row first; if it is gone, press Show.")
     return row
