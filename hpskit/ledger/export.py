@@ -77,7 +77,8 @@ def cell(value: Any) -> Any:
     """Return a value as a CSV cell: where a spreadsheet would see a formula begin, an apostrophe comes before it."""
     if not isinstance(value, str):
         return value
-    text = value.encode("utf-8", "replace").decode("utf-8")  # lone surrogates fit into no file
+    # Lone surrogates fit into no file, and Python 3.10 neither writes nor reads a NUL in one of these.
+    text = value.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
     is_number = text.lstrip("-").isdecimal() and text.isascii()
     inner = _LATER.sub(r"\1'", text)
     return f"'{inner}" if text.startswith(_FORMULA) and not is_number else inner

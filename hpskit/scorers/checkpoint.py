@@ -195,7 +195,7 @@ def _load_mapped(file: Path) -> Any:
         if file.suffix == ".safetensors":  # newer torch goes by the name; a pickle under it is read as what it is
             with file.open("rb") as stream:
                 return torch.load(stream, map_location="cpu", weights_only=True)
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+        return torch.load(str(file), map_location="cpu", weights_only=True, mmap=mapped)  # torch 2.1 maps no Path
 
 
 def _pickle_error(file: Path, error: pickle.UnpicklingError) -> CheckpointCorrupt | CheckpointUnsafe:
