@@ -79,7 +79,7 @@ class HpsExtras(scripts_postprocessing.ScriptPostprocessing):  # type: ignore[mi
                 True, label="Save the scores of a batch as a table beside its images", elem_id="extras_hps_table"
             )
             with gr.Row():
-                threshold = gr.Number(None, label="Threshold (batches only; empty: none)", elem_id="extras_hps_least")
+                threshold = gr.Number(0, label="Threshold (batches only)", elem_id="extras_hps_least")
                 below = gr.Dropdown(list(BELOW), value=KEEP, label="An image below it", elem_id="extras_hps_below")
         return {
             "enable": enable,

@@ -24,7 +24,7 @@ def build(part: Any) -> None:
             "", label="Folder on the machine of the server", visible=open_folders, elem_id="hps_files_folder", scale=3
         )
         below = gr.Checkbox(False, label="With subfolders", visible=open_folders, elem_id="hps_files_below")
-    uploads = gr.File(label="Or upload images", file_count="multiple", elem_id="hps_files_uploads")
+    uploads = gr.File(label="Or upload images", file_count="multiple", height=120, elem_id="hps_files_uploads")
     with gr.Row():
         scorer = gr.Dropdown(
             host.scorer_choices(), value=host.default_scorer(), label="Scorer", elem_id="hps_files_scorer"
@@ -35,7 +35,7 @@ def build(part: Any) -> None:
             list(tab_scoring.ACTIONS), value=tab_scoring.NOTHING, label="Afterwards", elem_id="hps_files_action"
         )
         keep = gr.Number(1, precision=0, label="How many are the best", elem_id="hps_files_keep")
-        least = gr.Number(None, label="Threshold", elem_id="hps_files_threshold")
+        least = gr.Number(0, label="Threshold", elem_id="hps_files_threshold")
         sub = gr.Textbox("best", label="Into this subfolder", elem_id="hps_files_sub")
         stamp = gr.Checkbox(False, label="Write the score into the files", elem_id="hps_files_stamp")
     with gr.Row():
