@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from . import api, extras, noise_files, recording, saving, settings, tab, xyz
+from .compare import HpsCompare
 from .extras import HpsExtras
 from .script import HpsScript
 
-__all__ = ["HpsExtras", "HpsScript", "register"]
+__all__ = ["HpsCompare", "HpsExtras", "HpsScript", "register"]
 
 
 def register() -> None:

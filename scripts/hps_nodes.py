@@ -14,3 +14,4 @@ doors = importlib.import_module(f"{NAME}.hpskit_webui.doors")
 doors.register()
 HpsScript = doors.HpsScript
 HpsExtras = doors.HpsExtras
+HpsCompare = doors.HpsCompare
