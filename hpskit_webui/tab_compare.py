@@ -36,9 +36,7 @@ def build(part: Any) -> None:
             for name in ("Scorer", "Model")
         )
         paired = gr.Checkbox(True, label="Same seed only (recommended)", elem_id="hps_compare_paired")
-    saved = gr.File(
-        label="Or open a saved comparison (JSON)", file_types=[".json"], height=120, elem_id="hps_compare_study"
-    )
+    saved = gr.File(label="Or open a saved comparison (JSON)", file_types=[".json"], elem_id="hps_compare_study")
     with gr.Row():
         run = gr.Button("Compare", variant="primary", elem_id="hps_compare_run")
         report = gr.Button("Make report", elem_id="hps_compare_report")

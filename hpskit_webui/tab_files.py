@@ -24,7 +24,7 @@ def build(part: Any) -> None:
             "", label="Folder on the machine of the server", visible=open_folders, elem_id="hps_files_folder", scale=3
         )
         below = gr.Checkbox(False, label="With subfolders", visible=open_folders, elem_id="hps_files_below")
-    uploads = gr.File(label="Or upload images", file_count="multiple", height=120, elem_id="hps_files_uploads")
+    uploads = gr.File(label="Or upload images", file_count="multiple", elem_id="hps_files_uploads")
     with gr.Row():
         scorer = gr.Dropdown(
             host.scorer_choices(), value=host.default_scorer(), label="Scorer", elem_id="hps_files_scorer"
