@@ -182,7 +182,7 @@ class _Panel:
                 "clean_prompt",
                 gr.Checkbox,
                 "Clean the prompt first",
-                "Weights, LoRA tags and quality words are not for the scorer",
+                "Takes weights, brackets, LoRA tags, BREAK and AND out; the words stay",
             )
             with gr.Row():
                 self._add(
