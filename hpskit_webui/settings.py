@@ -141,12 +141,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Show all candidates of best of N in one picture behind the results",
         "when it judges before hires fix; nothing of it is saved",
     ),
-    Setting(
-        "hps_show_candidates",
-        False,
-        "Show all candidates of best of N before finishing",
-        "a sheet of the judged previews with their scores, in the gallery",
-    ),
     Setting("hps_save_noise", True, "Save an optimised starting noise beside its image", "0.1 MB each"),
     Setting("hps_draw_scores", True, "Write scores on the cells of an X/Y/Z grid", "on the grid only"),
     Setting("hps_save_table", True, "Save the scores of an X/Y/Z grid as a table beside it", "CSV and HTML"),
