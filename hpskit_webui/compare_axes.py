@@ -12,8 +12,8 @@ from ..hpskit.errors import StudyError
 from . import xyz
 
 NOTHING = "Nothing"
-LEFT_OUT = (NOTHING, "Seed", "Var. seed", "[HPS] Scorer")
-"""Seeds are what every setting is tried on, and scores of two scorers do not compare."""
+LEFT_OUT = (NOTHING, "Seed", "Var. seed")
+"""Seeds are what every setting is tried on."""
 MOST_SETTINGS, MOST_CELLS = 200, 20_000
 _FAR = 1e15
 
@@ -56,7 +56,10 @@ def known(is_img2img: bool) -> dict[str, Any]:
     return {
         str(option.label): option
         for option in found.axis_options
-        if option.label not in LEFT_OUT and getattr(option, "is_img2img", is_img2img) == is_img2img
+        # Our own axes: the panel only scores here, and scores of two scorers do not compare.
+        if option.label not in LEFT_OUT
+        and not str(option.label).startswith(xyz.PREFIX)
+        and getattr(option, "is_img2img", is_img2img) == is_img2img
     }
 
 
