@@ -1,0 +1,173 @@
+"""The tab's work without a page: whose server it is, folders, files that are put aside, tables that stay text."""
+
+from __future__ import annotations
+
+import html.parser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
+SCORE = {"mode": "score", "scorer": "hps-tiny-shapes"}
+
+
+class Tags(html.parser.HTMLParser):
+    """Collects what is markup."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+
+def picture(path: Path, color: str, prompt: str = "a red circle") -> Path:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("parameters", f"{prompt}\nSteps: 2, Sampler: Euler, CFG scale: 4.0, Seed: 1, Size: 64x64")
+    Image.new("RGB", (64, 64), color).save(path, pnginfo=texts)
+    return path
+
+
+def finished(web: Any, plan: Any) -> Any:
+    task = web.module("tab_scoring").begin(plan)
+    list(task.watch(0.05))
+    assert task.finished and not task.error, task.error
+    return task
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    where = tmp_path / "pictures"
+    where.mkdir()
+    for color in ("red", "blue", "green"):
+        picture(where / f"{color}.png", color)
+    (where / "broken.png").write_bytes(b"no picture")
+    return where
+
+
+def plan(web: Any, folder: Path, **more: Any) -> Any:
+    values = {"below": False, "uploads": None, "scorer": "hps-tiny-shapes", "prompt": "", "action": "nothing"}
+    values |= {"keep": 1, "least": 0, "sub": "best", "stamp": False, **more}
+    return web.module("tab_files")._plan(str(folder), *values.values())
+
+
+def test_a_hostile_prompt_stays_text_on_the_leaderboard(web: Any) -> None:
+    web.txt2img(SCORE, prompt=EVIL, seed=3)
+    board = web.module("tab_board")
+    found, total, at = board._page(0, "", "any", "any", "any", "any", "score")
+    tags = Tags(board._table(found, at))
+    assert total == 1 and tags.names.count("img") == 1 and "script" not in tags.names
+    assert not [name for name in tags.attributes if name.startswith("on")]
+    assert EVIL in board.infotext_of(found[0])
+
+
+@pytest.mark.parametrize("sort", ["standing within the prompt", "newest", "score", "seed", "model", "CFG scale"])
+def test_the_leaderboard_sorts_and_a_page_too_far_shows_the_last(web: Any, sort: str) -> None:
+    for seed in (3, 4):
+        web.txt2img(SCORE, prompt="a red circle", seed=seed)
+    found, total, _ = web.module("tab_board")._page(7, "CIRCLE", "any", "", None, "webui", sort)
+    assert total == len(found) == 2
+    if sort == "score":
+        assert found[0].score > found[1].score
+
+
+def test_one_row_can_be_deleted(web: Any) -> None:
+    web.txt2img(SCORE, seed=3, batch_size=2)
+    ledger, board = web.module("recording").opened(), web.module("tab_board")
+    found, _, _ = board._page(0, "", "any", "any", "any", "any", "seed")
+    row = board._row(board._label(found[1], 1), [one.id for one in found])
+    assert row.id == found[1].id and ledger.delete([row.id]) == 1
+    assert [one.id for one in ledger.rows().rows] == [found[0].id]
+    with pytest.raises(web.pack("hpskit.errors").LedgerError):
+        board._row("9: gone", [row.id])
+
+
+def test_files_are_scored_best_first_with_their_own_prompts(web: Any, folder: Path) -> None:
+    task = finished(web, plan(web, folder))
+    [(prompt, pool)] = task.outcome.pools()
+    values = [web.module("tab_scoring").main_of(one) for one in pool]
+    assert prompt == "a red circle" and len(pool) == 3 and values == sorted(values, reverse=True)
+    assert [path.name for path, _ in task.outcome.failures] == ["broken.png"]
+    written, _ = web.module("tab_files")._write(task.outcome)
+    assert [path.suffix for path in written] == [".csv", ".html"] and all(path.is_file() for path in written)
+    assert Tags(web.module("tab_files")._table(task.outcome)).names.count("img") == 3
+
+
+def test_the_best_are_moved_and_nothing_is_written_over(web: Any, folder: Path) -> None:
+    first = finished(web, plan(web, folder, action="copy the best of each prompt")).outcome
+    [best] = first.placed
+    taken = folder / "best" / best.name
+    assert taken.read_bytes() == best.read_bytes()
+    taken.write_bytes(b"somebody's own")
+    moved = finished(web, plan(web, folder, action="move the best of each prompt", below=True)).outcome
+    assert taken.read_bytes() == b"somebody's own"
+    assert moved.placed == {best: folder / "best" / f"{best.stem}-2.png"} and not best.exists()
+
+
+def test_those_below_the_threshold_go_aside(web: Any, folder: Path) -> None:
+    action = "move those below the threshold"
+    finished(web, plan(web, folder, action=action, least=1e9, sub="low"))
+    assert sorted(path.name for path in (folder / "low").iterdir()) == ["blue.png", "green.png", "red.png"]
+
+
+def test_scores_are_written_into_the_files_if_so_wished(web: Any, folder: Path) -> None:
+    stamp = web.pack("hpskit.stamp")
+    finished(web, plan(web, folder))
+    assert stamp.read(folder / "red.png") is None
+    finished(web, plan(web, folder, stamp=True))
+    assert stamp.read(folder / "red.png")["prompt"] == "a red circle"
+
+
+def test_stopping_keeps_what_is_scored_and_moves_nothing(web: Any, folder: Path) -> None:
+    scoring = web.module("tab_scoring")
+    task = scoring.Task(plan(web, folder, action="move the best of each prompt"))
+    task.cancel()
+    task._run()
+    assert task.finished and not task.error and not (folder / "best").exists()
+
+
+@pytest.mark.parametrize("sub", ["../out", "a/b", "..", "", "con", "x.", "\0"])
+def test_a_subfolder_is_one_bare_name(web: Any, folder: Path, sub: str) -> None:
+    if sub == "":
+        assert plan(web, folder, sub=sub).target == folder / "best"
+        return
+    with pytest.raises(web.pack("hpskit.errors").OutputError):
+        plan(web, folder, sub=sub)
+
+
+@pytest.mark.parametrize("flags", [{"hide_ui_dir_config": True}, {"share": True}])
+def test_folders_are_out_of_reach_where_the_owner_wants_it(
+    web: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
+) -> None:
+    access = web.module("tab_access")
+    monkeypatch.setattr(access, "options", lambda: type("Flags", (), flags))
+    with pytest.raises(access.NotAllowed):
+        plan(web, folder)
+
+
+def test_settings_are_compared_from_the_ledger(web: Any) -> None:
+    for sampler in ("Euler", "Euler a"):
+        for seed in (1, 2, 3):
+            web.txt2img(SCORE, prompt="a red circle", seed=seed, sampler_name=sampler)
+    compare = web.module("tab_compare")
+    study, analysis = compare._study(["sampler"], "", "any", "any", True, None)
+    assert {one.label for one in study.settings} == {"Euler", "Euler a"} and len(study.seeds) == 3
+    assert "table" in Tags(compare._verdict(study, analysis)).names
+
+
+def test_a_damaged_saved_comparison_is_said(web: Any, tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    path.write_text("[1, 2")
+    with pytest.raises(web.pack("hpskit.errors").StudyError):
+        web.module("tab_compare").opened(str(path))
+
+
+def test_a_framed_page_may_run_nothing(web: Any) -> None:
+    frame = web.module("tab_view").framed(f"<p>{EVIL}</p>")
+    assert Tags(frame).names == ["iframe"] and 'sandbox=""' in frame
