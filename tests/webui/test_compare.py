@@ -73,6 +73,8 @@ def test_a_second_run_makes_nothing_and_overwrites_nothing(web: Web, compare: An
 
 
 def test_an_interrupted_run_keeps_what_is_finished(web: Web, compare: Any) -> None:
+    web.txt2img({"mode": "off"}, steps=1)
+    each = len(web.calls)  # Forge asks the network once for the prompt and once for the negative one
     with web.stop_at(8):
         done = compare()
     cells = len(json.loads((_folder(done) / "study.json").read_text())["cells"])
@@ -80,7 +82,7 @@ def test_an_interrupted_run_keeps_what_is_finished(web: Web, compare: Any) -> No
     before = len(web.calls)
     whole = compare()
     assert len(json.loads((_folder(whole) / "study.json").read_text())["cells"]) == 12
-    assert 0 < len(web.calls) - before < 24
+    assert 0 < len(web.calls) - before < 24 * each
 
 
 @pytest.mark.parametrize(
