@@ -200,7 +200,7 @@ def _load_mapped(file: Path) -> Any:
 
 def _pickle_error(file: Path, error: pickle.UnpicklingError) -> CheckpointCorrupt | CheckpointUnsafe:
     text = str(error).lower()
-    if "truncated" in text or "ran out of input" in text or "invalid load key" in text:
+    if any(sign in text for sign in ("truncated", "ran out of input", "invalid load key", "unexpected eof")):
         return CheckpointCorrupt(f"{file} is truncated or damaged ({_first_line(error)}). {_AGAIN}")
     return CheckpointUnsafe(
         f"{file} holds more than weights: opening it would run code ({_reason(error)}). It was not opened. {_SAFER}"
