@@ -2,6 +2,7 @@
 
 kind           "a1111" or "forge";  data: its data folder (outputs/, models/, extensions/, ledger.sqlite3)
 timings        seconds that the parts of the start took
+loading        by file of an extension's script: seconds of processor time, and the modules that came with it
 txt2img(panel, **settings), img2img(image, panel, **settings)   make pictures as the API does, and return Made
 pack(name)     a module of the pack as the host imported it, e.g. pack("hpskit.errors"), pack("hpskit_webui.job")
 script(title)  the script object of a tab
@@ -29,6 +30,7 @@ kind: str
 root: Path
 data: Path
 timings: dict[str, float] = {}
+loading: dict[str, tuple[float, list[str]]] = {}
 TITLE = "HPS"
 PACK = "hps_pack"
 """Name under which the thin scripts of the pack load it."""
@@ -87,6 +89,7 @@ def boot(root_: Path, data_: Path, log_: Path, extra: list[str]) -> dict[str, fl
     initialize = importlib.import_module("modules.initialize")
     initialize.imports()
     clock("imports")
+    _watch_loading()
     initialize.initialize()
     clock("initialize")
     from modules import script_callbacks, shared, timer, ui
@@ -98,6 +101,24 @@ def boot(root_: Path, data_: Path, log_: Path, extra: list[str]) -> dict[str, fl
     clock("checkpoint")
     timer.startup_record = timer.startup_timer.dump()
     return timings
+
+
+def _watch_loading() -> None:
+    """Note what the script of each extension costs: in processor time, for machines do other things, too."""
+    from modules import script_loading
+
+    original = script_loading.load_module
+
+    def load(path: str, *args: Any, **kwargs: Any) -> Any:
+        begun, known = time.thread_time(), set(sys.modules)
+        try:
+            return original(path, *args, **kwargs)
+        finally:
+            if str(data) in str(path):
+                came = sorted(set(sys.modules) - known)
+                loading[Path(path).name] = (time.thread_time() - begun, came)
+
+    script_loading.load_module = load
 
 
 class _Clock:
@@ -188,6 +209,24 @@ def digest(image: Any) -> str:
     return f"{picture.width}x{picture.height}-{hashlib.sha256(picture.tobytes()).hexdigest()[:16]}"
 
 
+def scene() -> Any:
+    """Return a small picture: a red circle on white."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (64, 64), "white")
+    ImageDraw.Draw(picture).ellipse((12, 12, 52, 52), fill="red")
+    return picture
+
+
+def mask() -> Any:
+    """Return a mask for it: the middle is to be made anew."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("L", (64, 64), 0)
+    ImageDraw.Draw(picture).rectangle((16, 16, 48, 48), fill=255)
+    return picture
+
+
 def arguments(tab: str, given: dict[str, list[Any]], selected: str = "", values: list[Any] | None = None) -> list[Any]:
     """Return the flat list of arguments of all scripts: their panels' values, then `given` by title."""
     every = runner(tab).scripts
@@ -230,8 +269,10 @@ def _make(tab: str, panel: Any, settings: dict[str, Any]) -> Made:
     given = {**settings.pop("others", {})}
     if panel is not None:
         given[TITLE] = panel if isinstance(panel, list) else [panel]
-    flags = {"do_not_save_samples": not save, "do_not_save_grid": not save}
+    flags: dict[str, Any] = {"do_not_save_samples": not save, "do_not_save_grid": not save}
     names = {"txt2img": "StableDiffusionProcessingTxt2Img", "img2img": "StableDiffusionProcessingImg2Img"}
+    if kind == "forge" and tab == "txt2img":
+        flags["hr_additional_modules"] = ["Use same choices"]  # what its panel gives; None breaks its hires pass
     p = getattr(processing, names[tab])(sd_model=shared.sd_model, **{**flags, **settings})
     p.is_api, p.scripts = True, runner(tab)
     p.outpath_samples, p.outpath_grids = str(data / "outputs" / "samples"), str(data / "outputs" / "grids")

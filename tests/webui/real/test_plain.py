@@ -36,7 +36,10 @@ def test_installed_and_off_nothing_is_different(bare: Any, off: Any, job: str) -
 def test_scoring_changes_no_pixel_and_no_callback_of_others(bare: Any, scoring: Any, job: str) -> None:
     mine, theirs = scoring[job], bare[job]
     assert not mine["errors"]
-    for what in ("images", "infotexts", "seeds", "calls", "files"):
+    # The scores are drawn on the cells of the grid itself, and on nothing else.
+    first = 1 if job == "xyz" else 0
+    assert mine["images"][first:] == theirs["images"][first:]
+    for what in ("infotexts", "seeds", "calls", "files"):
         assert mine[what] == theirs[what], what
     assert mine["scored"] > 0
 

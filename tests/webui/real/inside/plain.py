@@ -6,25 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image, ImageDraw
-from webui_inside import Made, digest, img2img, script, txt2img, values
+from webui_inside import Made, digest, img2img, mask, scene, script, txt2img, values
 
 PROBE = "HPS test probe"
-SCORING = {"mode": "score", "scorer": "hps-tiny-shapes"}
-OFF = {"mode": "off"}
 _OURS = re.compile(r", HPS [a-z]+: (\"[^\"]*\"|[^,\n]*)")
-
-
-def scene() -> Image.Image:
-    picture = Image.new("RGB", (64, 64), "white")
-    ImageDraw.Draw(picture).ellipse((12, 12, 52, 52), fill="red")
-    return picture
-
-
-def mask() -> Image.Image:
-    picture = Image.new("L", (64, 64), 0)
-    ImageDraw.Draw(picture).rectangle((16, 16, 48, 48), fill=255)
-    return picture
 
 
 def _xyz(panel: Any) -> Made:
@@ -83,7 +68,7 @@ def _one(job: Callable[[Any], Made], panel: Any) -> dict[str, Any]:
         "infotexts": [_OURS.sub("", text) for text in made.processed.infotexts],
         "seeds": [made.processed.all_seeds, made.processed.index_of_first_image],
         "calls": list(probe.calls),
-        "files": [file.name for file in made.files],
+        "files": len(made.files),
         "errors": made.errors,
         "scored": sum(score is not None for score in made.scores),
     }
