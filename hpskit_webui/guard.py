@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -72,11 +72,16 @@ def _json(status: int, value: Any) -> Response:
 
 def check_origin(request: Request) -> None:
     """Refuse requests that a page of another site made, unless the host was started to allow that site (--cors-...)."""
-    origin = request.headers.get("origin")
+    check_headers(request.headers)
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Do the same for the headers of a request, their names in small letters."""
+    origin = headers.get("origin")
     if origin is not None and _allowed(origin):
         return
-    site = request.headers.get("sec-fetch-site", "").lower()
-    own = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    site = headers.get("sec-fetch-site", "").lower()
+    own = origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
     if site not in _FRIENDLY or not own:
         raise Refused(403, "This answers programs and pages of its own server only. Open the server's own address.")
 

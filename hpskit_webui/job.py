@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from . import infotext, recording
+from . import host, infotext, recording
 from .judge import TAG, Judge, Judged
 from .options import Options
 
@@ -57,7 +57,9 @@ class Job:
         """See the decoded batch `pp.images` (list of [3, H, W] in 0..1) before it is finished and saved."""
 
     def image_done(self, p: Any, pp: Any) -> None:
-        """Score the finished picture `pp.image`, right before it is saved."""
+        """Score the finished picture `pp.image`, right before it is saved; one that was broken off has no score."""
+        if host.interrupted():
+            return
         number = number_of(p)
         seed = p.seeds[p.batch_index] if p.batch_index < len(p.seeds) else None
         [judged] = self.judge.score([pp.image], p.prompts[p.batch_index], seed=seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import gradio as gr
 from ..hpskit.errors import HpsError
 from ..hpskit.report.markup import Markup, join, tag, text
 from . import pictures
+from .guard import Refused, check_headers
 
 log = logging.getLogger("hps")
 
@@ -113,15 +113,26 @@ class _Source:
         return self.page
 
 
+def insist_own_page(request: Any) -> None:
+    """Refuse what a page of another site has sent: gradio's queue takes messages from any page in older versions.
+
+    `request` is gradio's; None where the host calls us itself, as in a test.
+    """
+    headers = getattr(request, "headers", None)
+    if headers is not None:
+        known = headers.items() if hasattr(headers, "items") else vars(headers).items()
+        check_headers({str(name).lower(): str(value) for name, value in known})
+
+
 def guarded(status: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Turn errors of a callback that returns {component: update} into a remark in the component `status`."""
 
     def wrap(work: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(work)
-        def safe(*args: Any) -> Any:
+        def safe(request: gr.Request, *args: Any) -> Any:
             try:
+                insist_own_page(request)
                 return work(*args)
-            except HpsError as error:
+            except (HpsError, Refused) as error:
                 return {status: gr.update(value=trouble(str(error)))}
             except Exception as error:
                 log.exception("A step of the HPS tab failed.")
@@ -136,11 +147,11 @@ def guarded_steps(status: Any) -> Callable[[Callable[..., Any]], Callable[..., A
     """Do the same for a callback that yields several times."""
 
     def wrap(work: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(work)
-        def safe(*args: Any) -> Any:
+        def safe(request: gr.Request, *args: Any) -> Any:
             try:
+                insist_own_page(request)
                 yield from work(*args)
-            except HpsError as error:
+            except (HpsError, Refused) as error:
                 yield {status: gr.update(value=trouble(str(error)))}
             except Exception as error:
                 log.exception("A step of the HPS tab failed.")
