@@ -18,6 +18,8 @@ SCORE, MODE, SCORER, RULE = "HPS score", "HPS mode", "HPS scorer", "HPS rule"
 CANDIDATES, KEEP, RANK, PROMPT, ERROR = "HPS candidates", "HPS keep", "HPS rank", "HPS prompt", "HPS error"
 _MOST = 24
 """Scores that one line lists."""
+_FOLDERS = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|~?/|\\\\)(?:[^\s\\/'\",;]+[\\/])+")
+"""Everything of an absolute path but its last part."""
 _RANK = re.compile(rf"{RANK}: (\d+) of \d+")
 
 
@@ -54,7 +56,7 @@ def error_field(job: Job) -> Callable[..., str | None]:
 
     def error(number: int) -> str | None:
         trouble = job.failure or getattr(job, "trouble", "")
-        return trouble.splitlines()[0] if trouble and number not in job.judged else None
+        return public(trouble) if trouble and number not in job.judged else None
 
     return per_picture(error)
 
@@ -77,6 +79,11 @@ def per_picture(value: Callable[[int], str | None]) -> Callable[..., str | None]
 def _words(job: Job, number: int) -> str | None:
     judged = job.judged.get(number)
     return judged.words() if judged is not None and judged.known else None
+
+
+def public(trouble: str) -> str:
+    """Return the first line of an error without this machine's folders: pictures with their infotext are shared."""
+    return _FOLDERS.sub("...", trouble.splitlines()[0]) if trouble else ""
 
 
 def with_rank(text: str, rank: int, of: int) -> str:
@@ -105,7 +112,7 @@ def settle(job: Job, processed: Any) -> None:
         numbers = range(max(job.judged, default=-1) + 1)
         known[SCORE] = [_words(job, number) for number in numbers]
         known[RANK] = [job.ranks.get(number) for number in numbers]
-        known[ERROR] = (job.failure.splitlines() or [None])[0]
+        known[ERROR] = public(job.failure) if job.failure else None
         unused = [name for name in (RANK, ERROR) if not known[name] or known[name] == [None] * len(numbers)]
         for name in unused:
             del known[name]

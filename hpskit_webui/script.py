@@ -9,7 +9,7 @@ from typing import Any
 from modules import scripts
 
 from ..hpskit.errors import HpsError
-from . import options, panel
+from . import infotext, options, panel
 from .job import Job
 
 log = logging.getLogger("hps")
@@ -122,4 +122,4 @@ def _tell(p: Any, error: Exception) -> None:
     log.warning("%s", error)
     if hasattr(p, "comment"):
         p.comment(f"HPS: {error}")
-    p.extra_generation_params = {**p.extra_generation_params, "HPS error": str(error).splitlines()[0]}
+    p.extra_generation_params = {**p.extra_generation_params, infotext.ERROR: infotext.public(str(error))}

@@ -52,3 +52,10 @@ def test_loading_the_scripts_again_adds_nothing_twice(web: Web) -> None:
     counts = {theme: len(each) for theme, each in callbacks.items()}
     web.reload()
     assert {theme: len(each) for theme, each in callbacks.items()} == counts
+
+
+def test_an_infotext_names_no_folder_of_the_machine(web: Web) -> None:
+    public = web.module("infotext").public
+    assert public("no x in /srv/me/webui/models/reward_models. Get it.") == "no x in ...reward_models. Get it."
+    assert public("put it into D:\\me\\models\\x.pt, or\nnot") == "put it into ...x.pt, or"
+    assert public("see https://example.org/a/b") == "see https://example.org/a/b"
