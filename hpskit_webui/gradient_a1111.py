@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,14 +24,14 @@ def network(p: Any) -> torch.nn.Module:
 
 def problems(p: Any) -> list[str]:
     """Return one sentence for each reason why this model cannot be differentiated as it is set up."""
-    from modules import sd_unet, shared
+    from modules import shared
 
     found = []
     if getattr(shared.cmd_opts, "lowvram", False):
         found.append(
             "--lowvram moves parts of the model out of the graphics card in the middle of a step: start with --medvram."
         )
-    unet = getattr(sd_unet, "current_unet", None)
+    unet = getattr(sys.modules.get("modules.sd_unet"), "current_unet", None)
     if unet is not None:
         label = getattr(getattr(unet, "option", None), "label", "")
         found.append(f'The setting SD Unet is "{label}", an engine for making pictures only: choose None.')
@@ -84,29 +85,29 @@ def free_bytes() -> int | None:
 
 def decoder(p: Any) -> torch.nn.Module:
     """Return the network that decodes, by the host's settings."""
+    kind = way()
+    if kind in (FULL, CHEAP):
+        return p.sd_model.first_stage_model if kind == FULL else torch.nn.Identity()
     from modules import sd_vae_approx, sd_vae_taesd
 
-    kind = way()
-    if kind == TINY:
-        return sd_vae_taesd.decoder_model()  # type: ignore[no-any-return]
-    if kind == NETWORK:
-        return sd_vae_approx.model()  # type: ignore[no-any-return]
-    return p.sd_model.first_stage_model if kind == FULL else torch.nn.Identity()
+    return sd_vae_taesd.decoder_model() if kind == TINY else sd_vae_approx.model()  # type: ignore[no-any-return]
 
 
 def way() -> int:
     """Return how the host decodes finished pictures."""
     from modules import sd_samplers_common, shared
 
-    return int(sd_samplers_common.approximation_indexes.get(shared.opts.sd_vae_decode_method, FULL))
+    return int(sd_samplers_common.approximation_indexes.get(getattr(shared.opts, "sd_vae_decode_method", ""), FULL))
 
 
 def pixels(p: Any, latent: torch.Tensor) -> torch.Tensor:
     """Decode latents [n, C, h, w] to [n, 3, H, W] in about -1..1, as the host's decode_first_stage does."""
-    from modules import devices, sd_vae_approx
+    from modules import devices
 
     kind = way()
     if kind == CHEAP:
+        from modules import sd_vae_approx
+
         return sd_vae_approx.cheap_approximation(latent)  # type: ignore[no-any-return]
     if kind in (NETWORK, TINY):
         made = decoder(p)(latent.to(devices.device, devices.dtype))

@@ -34,7 +34,9 @@ def problems(p: Any) -> list[str]:
 def half(p: Any) -> bool:
     """Return whether the denoiser or the decoder computes in half precision."""
     objects = p.sd_model.forge_objects
-    return torch.float32 not in (objects.unet.model.computation_dtype,) or objects.vae.vae_dtype != torch.float32
+    model = objects.unet.model
+    computed = getattr(model, "computation_dtype", None) or next(model.parameters()).dtype
+    return computed != torch.float32 or objects.vae.vae_dtype != torch.float32
 
 
 @contextlib.contextmanager
@@ -48,13 +50,14 @@ def prepared(p: Any) -> Iterator[None]:
 def loads(p: Any, wanted: torch.Tensor) -> Iterator[None]:
     """Have model and ControlNets in place for computing a call of the denoiser again, and tidy up as the host does."""
     from backend import memory_management
-    from backend.sampling import sampling_function
 
     unet = p.sd_model.forge_objects.unet
     there = any(loaded.model is unet for loaded in memory_management.current_loaded_models)
-    if there and not unet.list_controlnets() and not unet.has_online_lora():
+    if there and not _controls(unet) and not getattr(unet, "has_online_lora", bool)():
         yield
         return
+    from backend.sampling import sampling_function
+
     sampling_function.sampling_prepare(unet, x=wanted)
     freeze(unet.model)
     try:
@@ -67,8 +70,12 @@ def settle(p: Any, aliases: Aliases) -> None:
     """Alias what the patchers hold beside the weights: patches of extensions and ControlNets."""
     unet = p.sd_model.forge_objects.unet
     aliases.attributes(unet, skip=("model", "lora_loader", "load_device", "offload_device"))
-    for control in unet.list_controlnets():
+    for control in _controls(unet):
         aliases.of(control)
+
+
+def _controls(unet: Any) -> list[Any]:
+    return list(getattr(unet, "list_controlnets", list)())
 
 
 def _swapped(model: torch.nn.Module) -> bool:
@@ -97,26 +104,28 @@ def way() -> int:
     """Return how the host decodes finished pictures."""
     from modules import sd_samplers_common, shared
 
-    return int(sd_samplers_common.approximation_indexes.get(shared.opts.sd_vae_decode_method, FULL))
+    return int(sd_samplers_common.approximation_indexes.get(getattr(shared.opts, "sd_vae_decode_method", ""), FULL))
 
 
 def _approximation() -> torch.nn.Module | None:
     """Return the small network of the settings; an identity for the formula that stands in for missing ones."""
-    from modules import sd_vae_approx, sd_vae_taesd
-
     kind = way()
     if kind == FULL:
         return None
+    from modules import sd_vae_approx, sd_vae_taesd
+
     found = {NETWORK: sd_vae_approx.model, TINY: sd_vae_taesd.decoder_model}.get(kind, lambda: None)()
     return torch.nn.Identity() if found is None else found
 
 
 def pixels(p: Any, latent: torch.Tensor) -> torch.Tensor:
     """Decode latents [n, C, h, w] to [n, 3, H, W] in about -1..1, as the host's decode_first_stage does."""
-    from modules import devices, sd_vae_approx
+    from modules import devices
 
     small = _approximation()
     if isinstance(small, torch.nn.Identity):
+        from modules import sd_vae_approx
+
         return sd_vae_approx.cheap_approximation(latent)  # type: ignore[no-any-return]
     if small is not None:
         made = small(latent.to(devices.device, devices.dtype))

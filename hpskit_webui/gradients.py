@@ -58,6 +58,8 @@ class Differentiable:
         Differentiable where gradients are enabled. Raises GradientError when the gradient gets lost on the way, and
         Cancelled when the person stops the generation.
         """
+        from modules import sd_samplers
+
         from . import sampling
 
         self._check_open()
@@ -65,6 +67,8 @@ class Differentiable:
         with outside_inference(), preserved_random_state(self.device):
             self.random.restore(self.device)
             start = alias(noise).to(self.device, torch.float32).clone()  # hosts may work in place on what they get
+            if getattr(self.p, "init_latent", None) is not None:  # img2img makes one sampler, for the whole job
+                self.p.sampler = sd_samplers.create_sampler(self.p.sampler_name, self.p.sd_model)
             latent = sampling.first_pass(self.p, self.call, self.seeds, self.subseeds, noise=start)
         ask()
         if torch.is_grad_enabled() and noise.requires_grad and not latent.requires_grad:

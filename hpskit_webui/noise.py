@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..hpskit.errors import Cancelled, HpsError, NoiseError
+from ..hpskit.errors import Cancelled, GradientError, HpsError, NoiseError
 from . import contest, host, noise_files, noise_report, planning, sampling, settings
 from .interruption import Interruption
 from .job import Job, number_of
@@ -110,8 +110,8 @@ class NoiseJob(GivenNoise):
         self.starts: dict[int, str] = {}
         self.noises: dict[int, str] = {}
         self._tags: dict[int, str] = {}
-        self._off = False
-        """Whether there is no gradient, so that pictures are made as usual."""
+        self._off = self._flown = False
+        """Whether there is no gradient, so that pictures are made as usual; and whether that has been tried."""
 
     # --- callbacks ---
 
@@ -216,6 +216,7 @@ class NoiseJob(GivenNoise):
         seeds, subseeds = [call.seeds[place]], [call.subseeds[place]]
         own = call.row(place)
         try:
+            self._preflight(p, own, call.prompts[place])
             with gradients.differentiable(p, own, seeds, subseeds) as run:
                 passes = Passes(p, own, seeds[0], subseeds[0], run)
                 found = self._run(p, call, place, passes)
@@ -227,6 +228,21 @@ class NoiseJob(GivenNoise):
             return Found(self._noise(p, seeds[0], subseeds[0]))
         # Sampled again without gradients: with them a card rounds in other ways than when the file is loaded.
         return replace(found, raw=None)
+
+    def _preflight(self, p: Any, call: sampling.Call, prompt: str) -> None:
+        """Try a small backward pass before the first picture of the job; raises GradientError with what is found."""
+        if self._flown:
+            return
+        from .preflight import preflight
+
+        [place] = call.places
+        found = preflight(
+            p, call, [call.seeds[place]], [call.subseeds[place]], self.judge.scorer, self.judge.text(prompt)
+        )
+        if not found.ok:
+            raise GradientError(" ".join(found.problems))
+        self._flown = True
+        self.notes += found.advice
 
     def _run(self, p: Any, call: sampling.Call, place: int, passes: Passes) -> Found:
         from ..hpskit.search import Guards, optimize_noise

@@ -59,15 +59,22 @@ class _Autocast:
 
     def __init__(self, device: torch.device) -> None:
         self.kind = device.type
-        on_cpu = device.type == "cpu"
-        self.enabled = torch.is_autocast_cpu_enabled() if on_cpu else torch.is_autocast_enabled()
-        self.dtype = torch.get_autocast_cpu_dtype() if on_cpu else torch.get_autocast_gpu_dtype()
+        self.enabled, self.dtype = _casts(device.type)
         self.cached = torch.is_autocast_cache_enabled()
 
     def __call__(self) -> contextlib.AbstractContextManager[Any]:
         if self.kind not in ("cpu", "cuda"):
             return contextlib.nullcontext()
         return torch.autocast(self.kind, dtype=self.dtype, enabled=self.enabled, cache_enabled=self.cached)
+
+
+def _casts(kind: str) -> tuple[bool, torch.dtype]:
+    """Return whether a kind of device casts automatically, and to what; torch has renamed the functions in 2.4."""
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    if kind == "cpu":
+        return torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()
+    return torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()
 
 
 @dataclass

@@ -164,6 +164,7 @@ class ForgeVae:
         self.device = self.output_device = torch.device("cpu")
         self.vae_dtype, self.downscale_ratio, self.latent_channels = torch.float32, 8, 4
         self.patcher = ModelPatcher(model, load_device=self.device, offload_device=self.device)
+        self.memory_used_decode = lambda shape, dtype: 2178 * shape[2] * shape[3] * 64 * 4
 
     def decode(self, samples_in: torch.Tensor) -> torch.Tensor:
         return ((self.first_stage_model.decode(samples_in) + 1) / 2).clamp(0, 1).movedim(1, -1)
