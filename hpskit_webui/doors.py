@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from . import api, extras, noise_files, recording, saving, settings, tab, xyz
 from .compare import HpsCompare
 from .extras import HpsExtras
@@ -12,6 +14,13 @@ __all__ = ["HpsCompare", "HpsExtras", "HpsScript", "register"]
 
 def register() -> None:
     """Register settings, tab, axes, API and savers; the host forgets all of them when it reloads its scripts."""
+    # The host names each callback by a look at the whole stack (inspect.stack). Below the frames of an import that is
+    # a search through all modules for every frame, most of a second in all; a thread of its own has a short stack.
+    with ThreadPoolExecutor(1, "hps-register") as thread:
+        thread.submit(_register).result()
+
+
+def _register() -> None:
     noise_files.register()
     api.register()
     extras.register()
