@@ -110,13 +110,13 @@ def _watch_loading() -> None:
     original = script_loading.load_module
 
     def load(path: str, *args: Any, **kwargs: Any) -> Any:
-        begun, known = time.thread_time(), set(sys.modules)
+        begun, known = time.process_time(), set(sys.modules)
         try:
             return original(path, *args, **kwargs)
         finally:
             if str(data) in str(path):
                 came = sorted(set(sys.modules) - known)
-                loading[Path(path).name] = (time.thread_time() - begun, came)
+                loading[Path(path).name] = (time.process_time() - begun, came)
 
     script_loading.load_module = load
 
