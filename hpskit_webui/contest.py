@@ -109,14 +109,14 @@ class Contest:
         from modules import devices
 
         if picture is None or self.trouble is not None:
-            return self.judge.unscored(prompt) if self.trouble is None else _unscored()
+            return self.judge.unscored(prompt)
         try:
             with devices.without_autocast():
                 return self.judge.score([picture], prompt, seed=seed)[0]
         except Exception as error:
             log.debug("Scoring failed.", exc_info=error)
             self.trouble = error
-            return _unscored()
+            return self.judge.unscored(prompt)
 
     def _show(self, picture: Any, place: int, judged: Judged) -> None:
         if settings.get("hps_show_candidates"):
@@ -155,12 +155,6 @@ class Contest:
         """Return the sampler's results of these, or None where they have to be sampled again."""
         rows = [self.raws[winner.place] for winner in winners if winner.place in self.raws]
         return torch.stack(rows) if rows and len(rows) == len(winners) else None
-
-
-def _unscored() -> Judged:
-    from .judge import Judged
-
-    return Judged({}, "")
 
 
 def more_jobs(count: int) -> None:

@@ -89,8 +89,9 @@ class FirstPass(Job):
         count = len(p.prompts)
         p.prompts[:] = p.all_prompts[start : start + count]
         p.negative_prompts[:] = p.all_negative_prompts[start : start + count]
-        winners = self._turn(p) if start != first else []
-        if winners:
+        if start == first:
+            self._contest = None
+        elif winners := self._turn(p):
             self._arm(p, winners)
 
     def process_batch(self, p: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,11 +90,12 @@ def locate(name: str) -> Path:
     roots = folders()
     given = Path(name.strip().strip('"'))
     given = given if given.name.endswith(".safetensors") else path_of(given)
-    for root in roots:
-        path = _inside(root, given)
-        if path is not None and path.is_file():
-            return path
-    if not any(_inside(root, given) for root in roots):
+    paths = [path for root in roots if (path := _inside(root, given)) is not None]
+    for path in paths:
+        with suppress(OSError):  # a name that is longer than any
+            if path.is_file():
+                return path
+    if not paths:
         raise NoiseError(
             f'"{given.name[:200]}" lies outside the output folders of the web UI; copy it into one of them.'
         )

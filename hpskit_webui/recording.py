@@ -176,6 +176,8 @@ def _alone(p: Any, job: Job, seed: Any) -> tuple[int | None, dict[str, Any]]:
     if chosen.mode in (options.SEARCH, options.GRADIENT):
         method = chosen.method if chosen.mode == options.SEARCH else chosen.gradient_method
         return None, {"method": method, "from_seed": str(seed)}
+    if chosen.noise_file:
+        return None, {"from_seed": str(seed), "noise_file": chosen.noise_file}
     strength = getattr(p, "subseed_strength", 0) or 0
     if strength > 0:
         subseed = _at(getattr(p, "subseeds", None), int(getattr(p, "batch_index", 0)))

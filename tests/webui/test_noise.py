@@ -1,0 +1,287 @@
+"""Noise optimisation in a generation: it improves, what is saved is what was judged, and a file makes it again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from PIL import Image
+
+if TYPE_CHECKING:
+    from fakes.web import Web
+
+SEARCH = {"mode": "noise-search", "iterations": 3, "population": 3, "screen": 3}
+METHODS = ["sphere search", "subspace search", "zero-order search"]
+
+
+def noise_files(web: Web) -> list[Path]:
+    """Return the noise files beside the pictures that were saved, in their order."""
+    module = web.module("noise_files")
+    return [module.path_of(each.path) for each in web.saved if not each.grid]
+
+
+def rgb(picture: Any) -> bytes:
+    """Return the colours of a picture."""
+    return picture.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM++ SDE"])
+def test_it_improves_and_the_file_makes_the_image_again(web: Web, method: str, sampler: str) -> None:
+    done = web.txt2img({**SEARCH, "method": method}, sampler_name=sampler)
+    start = web.scores(web.txt2img({"mode": "score"}, sampler_name=sampler))[0]
+    [score], [before] = web.scores(done), web.field(done, "HPS start score")
+    assert score > start and float(before or 0) == pytest.approx(start)  # type: ignore[operator]
+    [file] = noise_files(web)[:1]
+    assert web.field(done, "HPS noise") == [hashlib.sha256(file.read_bytes()).hexdigest()[:12]]
+    again = web.txt2img({"mode": "score", "noise_file": str(file)}, seed=-1, sampler_name=sampler)
+    assert rgb(web.pictures(again)[0]) == rgb(web.pictures(done)[0]) and web.scores(again) == [score]
+    assert web.seeds(again) == [1]
+
+
+def test_each_image_of_a_job_has_its_own(web: Web) -> None:
+    done = web.txt2img(
+        SEARCH, prompt=["a red circle", "a blue square", "a green star", "a dog"], batch_size=2, n_iter=2
+    )
+    files = noise_files(web)
+    assert len({file.read_bytes() for file in files}) == 4 == len(set(web.field(done, "HPS noise")))
+    for k, prompt in enumerate(("a red circle", "a blue square", "a green star", "a dog")):
+        again = web.txt2img({"mode": "score", "noise_file": str(files[k])}, prompt=prompt, seed=k + 1)
+        assert web.scores(again)[0] == pytest.approx(web.scores(done)[k], abs=1e-4)
+    assert done.comments.count("sphere search") == 4
+
+
+def test_the_result_is_not_sampled_again(web: Web) -> None:
+    web.boot()
+    before = len(web.calls)
+    web.txt2img(SEARCH)
+    assert sum(web.calls[before:]) == 2 * (3 + 3 * 3) * per_step(web)
+
+
+def per_step(web: Web) -> int:
+    """Return how many samples the network sees in one step of one image."""
+    before = len(web.calls)
+    web.txt2img({"mode": "off"})
+    return sum(web.calls[before:]) // 2
+
+
+def test_what_is_drawn_on_the_way_stays_that_of_the_seed(web: Web) -> None:
+    done = web.txt2img({**SEARCH, "screen": 1, "iterations": 1, "population": 1}, sampler_name="Euler a")
+    if web.scores(done)[0] == float(web.field(done, "HPS start score")[0] or 0):
+        assert rgb(web.pictures(done)[0]) == rgb(web.pictures(web.txt2img({"mode": "off"}, sampler_name="Euler a"))[0])
+    else:
+        again = web.txt2img({"mode": "score", "noise_file": str(noise_files(web)[0])}, sampler_name="Euler a")
+        assert rgb(web.pictures(again)[0]) == rgb(web.pictures(done)[0])
+
+
+def test_hires_goes_on_from_the_best_noise(web: Web) -> None:
+    more = {"enable_hr": True, "hr_scale": 2.0, "sampler_name": "Euler a"}
+    done = web.txt2img(SEARCH, **more)
+    again = web.txt2img({"mode": "score", "noise_file": str(noise_files(web)[0])}, **more)
+    assert web.pictures(done)[0].size == (128, 128) and rgb(web.pictures(again)[0]) == rgb(web.pictures(done)[0])
+    plain = web.txt2img({"mode": "off"}, **more)
+    assert rgb(web.pictures(plain)[0]) != rgb(web.pictures(done)[0])
+
+
+def test_inpainting_changes_what_is_masked_and_judges_the_whole(web: Web) -> None:
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (20, 16, 40, 40))
+    image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+    for more in ({}, {"inpaint_full_res": True, "inpaint_full_res_padding": 4}):
+        done = web.img2img(image, SEARCH, mask=mask, do_not_save_grid=True, **more)
+        assert f"-> {web.scores(done)[0]:.3f}" in done.comments
+        again = web.img2img(
+            image, {"mode": "score", "noise_file": str(noise_files(web)[-1])}, mask=mask, do_not_save_grid=True, **more
+        )
+        assert web.scores(again)[0] == pytest.approx(web.scores(done)[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("calls", [3, 7, 12])
+def test_a_stop_keeps_the_best_so_far(web: Web, calls: int) -> None:
+    with web.stop_at(calls):
+        done = web.txt2img(SEARCH, n_iter=2)
+    assert len(web.pictures(done)) == 1 and "stopped by hand" in done.comments
+    assert web.scores(done)[0] >= float(web.field(done, "HPS start score")[0] or 0)  # type: ignore[operator]
+    assert len([each for each in web.saved if not each.grid]) == 1
+    assert web.state.interrupted and not web.state.stopping_generation
+
+
+def test_a_stop_before_the_first_image_saves_nothing(web: Web) -> None:
+    with web.stop_at(1):
+        done = web.txt2img(SEARCH)
+    assert web.scores(done) == [None] and not [each for each in web.saved if not each.grid]
+    assert web.state.interrupted
+
+
+def test_skip_ends_one_image_and_goes_on_with_the_next(web: Web) -> None:
+    with web.stop_at(7, skip=True):
+        done = web.txt2img(SEARCH, n_iter=2)
+    assert len(web.pictures(done)) == 2 and None not in web.scores(done)
+    assert done.comments.count("stopped by hand") == 1 and not web.state.interrupted
+
+
+def test_a_target_and_a_time_limit_end_it(web: Web) -> None:
+    assert "target score was reached" in web.txt2img({**SEARCH, "target": -1e5}).comments
+    assert "time was up" in web.txt2img({**SEARCH, "seconds": 1e-6}).comments
+
+
+def test_memory_that_runs_out_on_the_way_keeps_the_best(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = web.module("sampling")
+    real, count = sampling.make, iter(range(1, 1000))
+
+    def make(*args: Any) -> Any:
+        if next(count) > 4:
+            raise RuntimeError("CUDA out of memory.")
+        return real(*args)
+
+    monkeypatch.setattr(sampling, "make", make)
+    done = web.txt2img(SEARCH)
+    assert "memory ran out" in done.comments and web.scores(done)[0] is not None
+
+
+def test_trouble_makes_the_plain_image_and_says_so(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(*args: Any) -> Any:
+        raise ValueError("not twice")
+
+    monkeypatch.setattr(web.module("sampling"), "make", make)
+    done = web.txt2img(SEARCH, batch_size=2)
+    assert "not twice" in done.comments and len(web.pictures(done)) == 2
+    plain = web.txt2img({"mode": "off"}, batch_size=2)
+    assert [rgb(picture) for picture in web.pictures(done)] == [rgb(picture) for picture in web.pictures(plain)]
+
+
+def test_a_held_out_scorer_is_told(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = web.module("host")
+    real, files = host.load_scorer, host.locate("hps-tiny-shapes")
+    monkeypatch.setattr(host, "load_scorer", lambda name: real("hps-tiny-shapes"))
+    monkeypatch.setattr(host, "locate", lambda name: files)
+    assert "held out" in web.txt2img({**SEARCH, "held_out": "hps-v2.1"}).comments
+
+
+def test_no_noise_is_saved_when_it_is_not_wanted(web: Web) -> None:
+    done = web.txt2img({**SEARCH, "save_noise": False})
+    assert not any(file.exists() for file in noise_files(web)) and web.field(done, "HPS noise") == [None]
+
+
+def test_the_result_is_plain_data(web: Web) -> None:
+    done = web.txt2img(SEARCH, n_iter=2)
+    told = done.extra_generation_params
+    assert not any(callable(value) for name, value in told.items() if name.startswith("HPS"))
+    assert told["HPS noise"] == web.field(done, "HPS noise") and len(told["HPS start score"]) == 2
+
+
+# --- gradients ---
+
+
+def test_without_a_gradient_the_image_is_made_as_usual(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors, gradients = web.pack("hpskit.errors"), web.module("gradients")
+
+    @contextlib.contextmanager
+    def differentiable(*args: Any, **more: Any) -> Iterator[None]:
+        raise errors.GradientError("This model is quantised.")
+        yield
+
+    monkeypatch.setattr(gradients, "differentiable", differentiable)
+    done = web.txt2img({**SEARCH, "mode": "noise-gradient"}, n_iter=2)
+    plain = web.txt2img({"mode": "off"}, n_iter=2)
+    assert done.comments.count("This model is quantised.") == 1 and "HPS error" not in "".join(done.infotexts)
+    assert [rgb(picture) for picture in web.pictures(done)] == [rgb(picture) for picture in web.pictures(plain)]
+    assert None not in web.scores(done)
+
+
+@pytest.mark.parametrize("method", ["geodesic", "reno"])
+def test_gradients_improve_through_the_hosts_sampler(web: Web, method: str) -> None:
+    panel = {**SEARCH, "mode": "noise-gradient", "gradient_method": method, "screen": 1, "iterations": 6}
+    done = web.txt2img(panel)
+    assert web.scores(done)[0] > float(web.field(done, "HPS start score")[0] or 0), done.comments  # type: ignore[operator]
+    again = web.txt2img({"mode": "score", "noise_file": str(noise_files(web)[0])})
+    assert rgb(web.pictures(again)[0]) == rgb(web.pictures(done)[0])
+
+
+# --- files ---
+
+
+def stored(web: Web, path: Path, shape: tuple[int, ...] = (1, 4, 8, 8), seed: int = 7) -> Path:
+    """Write a noise file."""
+    module = web.pack("hpskit.search.noise_file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    path.write_bytes(module.encode(noise, module.NoiseRecord(seed=seed)))
+    return path
+
+
+def outputs(web: Web) -> Path:
+    """Return the folder of the host's outputs."""
+    return next(iter(web.module("noise_files").folders()))
+
+
+def test_a_file_is_found_by_its_picture_and_below_an_output_folder(web: Web) -> None:
+    web.boot()
+    file = stored(web, outputs(web) / "day" / "00001-7.hps-noise.safetensors")
+    locate = web.module("noise_files").locate
+    for name in (
+        str(file),
+        "day/00001-7.hps-noise.safetensors",
+        "day/00001-7.png",
+        f'"{file.with_name("00001-7.png")}" ',
+    ):
+        assert locate(name) == file
+
+
+def test_files_elsewhere_are_refused(web: Web) -> None:
+    web.boot()
+    outside = stored(web, web.folder / "secret" / "x.safetensors")
+    link = outputs(web) / "link.safetensors"
+    link.symlink_to(outside)
+    for name in (str(outside), "../../secret/x.safetensors", str(link), "/etc/passwd", "a\0b.safetensors", "x" * 5000):
+        done = web.txt2img({"mode": "score", "noise_file": name})
+        assert "HPS error" in done.infotexts[0] and len(web.pictures(done)) == 1
+        assert "output folders" in done.comments, (name, done.comments)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a noise", b"\xff" * 64])
+def test_damaged_files_are_named(web: Web, data: bytes) -> None:
+    web.boot()
+    file = outputs(web) / "bad.safetensors"
+    file.write_bytes(data)
+    done = web.txt2img({"mode": "score", "noise_file": "bad.safetensors"})
+    assert "bad.safetensors" in done.comments and "HPS error" in done.infotexts[0]
+
+
+def test_a_missing_file_and_another_size_are_explained(web: Web) -> None:
+    web.boot()
+    stored(web, outputs(web) / "n.safetensors")
+    assert "There is no noise file" in web.txt2img({"mode": "score", "noise_file": "m.safetensors"}).comments
+    done = web.txt2img({"mode": "score", "noise_file": "n.safetensors"}, width=128)
+    assert "[4, 8, 8]" in done.comments and "HPS error" in done.infotexts[0] and len(web.pictures(done)) == 1
+
+
+def test_another_seed_is_kept_and_said(web: Web) -> None:
+    web.boot()
+    stored(web, outputs(web) / "n.safetensors", seed=7)
+    done = web.txt2img({"mode": "score", "noise_file": "n.safetensors"}, seed=5)
+    assert web.seeds(done) == [5] and "made with the seed 7" in done.comments
+
+
+def test_a_search_can_begin_with_a_file(web: Web) -> None:
+    web.boot()
+    stored(web, outputs(web) / "n.safetensors")
+    given = web.scores(web.txt2img({"mode": "score", "noise_file": "n.safetensors"}))[0]
+    done = web.txt2img({**SEARCH, "noise_file": "n.safetensors"})
+    assert float(web.field(done, "HPS start score")[0] or 0) == pytest.approx(given)
+
+
+@pytest.mark.parametrize("mode", ["best-of-n", "best-of-n-first-pass"])
+def test_best_of_n_cannot_begin_with_a_file(web: Web, mode: str) -> None:
+    assert "cannot begin with a noise file" in web.txt2img({"mode": mode, "noise_file": "n.safetensors"}).comments
+
+
+def test_few_files_are_held_for_later_saving(web: Web) -> None:
+    module = web.module("noise_files")
+    names = [module.keep(bytes([k])) for k in range(100)]
+    assert len(module._waiting) == 64 and names[-1] in module._waiting and names[0] not in module._waiting
