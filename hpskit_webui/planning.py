@@ -49,7 +49,7 @@ def ask(p: Any, options: Options) -> tuple[Layout, list[str]]:
         batch = divisor(options.candidates, p.batch_size)
         layout = Layout(pools, options.candidates, options.keep, batch)
         _one_input(p)
-    except SelectionError:
+    except Exception:
         for name, value in before.items():
             setattr(p, name, value)
         raise
@@ -80,7 +80,7 @@ def ask_results(p: Any, options: Options) -> Results:
         step = 1 if p.subseed_strength == 0 else 0
         pools = _pools(p, options.keep, options.candidates)
         given = [_spread(p.seed, pools, options.candidates, step), _spread(p.subseed, pools, options.candidates, 1)]
-    except SelectionError:
+    except Exception:
         for name, value in before.items():
             setattr(p, name, value)
         raise

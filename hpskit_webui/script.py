@@ -9,7 +9,7 @@ from typing import Any
 from modules import scripts
 
 from ..hpskit.errors import HpsError
-from . import infotext, options, panel
+from . import infotext, options, panel, planning
 from .job import Job
 
 log = logging.getLogger("hps")
@@ -41,6 +41,11 @@ class HpsScript(scripts.Script):  # type: ignore[misc, no-any-unimported]
         except HpsError as error:
             p._hps = None
             _tell(p, error)
+        except Exception as error:
+            log.exception("The HPS panel could not begin; the generation goes on without it.")
+            p._hps = None
+            planning.give_back(p)
+            _tell(p, RuntimeError(f"{type(error).__name__}: {error}"))
 
     def process(self, p: Any, *args: Any) -> None:
         """Prompts and seeds are known."""

@@ -59,3 +59,14 @@ def test_an_infotext_names_no_folder_of_the_machine(web: Web) -> None:
     assert public("no x in /srv/me/webui/models/reward_models. Get it.") == "no x in ...reward_models. Get it."
     assert public("put it into D:\\me\\models\\x.pt, or\nnot") == "put it into ...x.pt, or"
     assert public("see https://example.org/a/b") == "see https://example.org/a/b"
+
+
+def test_a_surprise_at_the_beginning_leaves_a_plain_job(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    def odd(*given: object) -> None:
+        raise KeyError("odd")
+
+    web.boot()
+    monkeypatch.setattr(web.module("planning"), "Layout", odd)
+    done = web.txt2img({"mode": "best-of-n", "candidates": 2, "scorer": "hps-tiny-shapes"})
+    assert len(web.pictures(done)) == 1 and done.all_seeds == [1]
+    assert web.field(done, "HPS error") == ["KeyError: 'odd'"]
