@@ -262,6 +262,7 @@ def img2img(image: Any, panel: dict[str, Any] | list[Any] | None = None, **setti
 
 
 def _make(tab: str, panel: Any, settings: dict[str, Any]) -> Made:
+    import torch
     from modules import processing, shared
 
     save, before = settings.pop("save", False), settings.pop("before", None)
@@ -278,6 +279,8 @@ def _make(tab: str, panel: Any, settings: dict[str, Any]) -> Made:
     p.outpath_samples, p.outpath_grids = str(data / "outputs" / "samples"), str(data / "outputs" / "grids")
     flat = arguments(tab, given, selected, values)
     start = _log.stat().st_size
+    # A picture to begin from is encoded with random numbers that no seed of the job decides.
+    torch.manual_seed(0)
     if before is not None:
         before(p)
     shared.state.begin(job=f"scripts_{tab}")
