@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from . import api, extras, noise_files, recording, saving, settings, tab, xyz
-from .compare import HpsCompare
-from .extras import HpsExtras
+from . import saving, settings
+from .api import routes as api
+from .compare.script import HpsCompare
+from .extras import step as extras
+from .extras.step import HpsExtras
+from .noise import files as noise_files
+from .record import recording
 from .script import HpsScript
+from .tab import page as tab
+from .xyz import axes as xyz
 
 __all__ = ["HpsCompare", "HpsExtras", "HpsScript", "register"]
 

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import host, options
-from .pools import STOPPED
+from . import options
+from .best_of_n.pools import STOPPED
+from .bridge import host
 
 if TYPE_CHECKING:
+    from .best_of_n.pools import Candidate, Pool
     from .job import Job
-    from .pools import Candidate, Pool
 
 SCORE, MODE, SCORER, RULE = "HPS score", "HPS mode", "HPS scorer", "HPS rule"
 CANDIDATES, KEEP, RANK, PROMPT, ERROR = "HPS candidates", "HPS keep", "HPS rank", "HPS prompt", "HPS error"

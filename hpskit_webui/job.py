@@ -11,9 +11,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from . import host, infotext, recording
+from . import infotext
+from .bridge import host
 from .judge import TAG, Judge, Judged
 from .options import Options
+from .record import recording
 
 log = logging.getLogger("hps")
 

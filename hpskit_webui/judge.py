@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import host
+from .bridge import host
 from .options import Options
 
 if TYPE_CHECKING:

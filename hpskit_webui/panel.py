@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from ..hpskit.errors import HpsError
-from . import host, infotext, options
+from . import infotext, options
+from .bridge import host
 from .options import BEST, BEST_FIRST, GRADIENT, LABELS, OFF, SCORE, SEARCH, Options
 
 POOLS = (BEST, BEST_FIRST)

@@ -9,7 +9,8 @@ from typing import Any
 from modules import scripts
 
 from ..hpskit.errors import HpsError
-from . import infotext, options, panel, planning
+from . import infotext, options, panel
+from .best_of_n import planning
 from .job import Job
 
 log = logging.getLogger("hps")
@@ -81,7 +82,7 @@ class HpsScript(scripts.Script):  # type: ignore[misc, no-any-unimported]
 
 def begin(chosen: options.Options) -> Job:
     """Return the job of a mode; raises the errors of scorers that cannot be found, before anything is sampled."""
-    from . import host
+    from .bridge import host
 
     for name in (*chosen.scorers, *([chosen.held_out] if chosen.held_out else [])):
         host.locate(name)
@@ -91,19 +92,19 @@ def begin(chosen: options.Options) -> Job:
 def _kind(chosen: options.Options) -> type[Job]:
     mode = chosen.mode
     if mode == options.BEST:
-        from .fanout import FanOut
+        from .best_of_n.fanout import FanOut
 
         return FanOut
     if mode == options.BEST_FIRST:
-        from .firstpass import FirstPass
+        from .best_of_n.firstpass import FirstPass
 
         return FirstPass
     if mode in (options.SEARCH, options.GRADIENT):
-        from .noise import NoiseJob
+        from .noise.search import NoiseJob
 
         return NoiseJob
     if chosen.noise_file:
-        from .noise import GivenNoise
+        from .noise.search import GivenNoise
 
         return GivenNoise
     return Job

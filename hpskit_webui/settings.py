@@ -44,7 +44,7 @@ class Setting:
 
 def _scorers() -> Mapping[str, Any]:
     """Return the scorers to choose from, and what is chosen now: gradio refuses a page whose value is no choice."""
-    from . import host
+    from .bridge import host
 
     chosen = str(get("hps_default_scorer"))
     known = host.scorer_choices()

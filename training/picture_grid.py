@@ -1,6 +1,6 @@
 """Draw the picture of the documentation: prompts by seeds, the worst and the best of 32 by the miniature scorer.
 
-    python training/picture_grid.py docs/img/tiny-grid.png
+python training/picture_grid.py docs/img/tiny-grid.png
 """
 
 from __future__ import annotations

@@ -59,9 +59,7 @@ def _head(head: Head, scope: str) -> Markup:
 def _field(field: Field | None) -> Markup:
     if field is None:
         return tag("td", {"class": "never"}, tag("span", {}, text(_NEVER_MADE)))
-    star = (
-        tag("span", {"class": "star", "title": "the best"}, text("\N{BLACK STAR}")) if field.best else EMPTY
-    )
+    star = tag("span", {"class": "star", "title": "the best"}, text("\N{BLACK STAR}")) if field.best else EMPTY
     z = f"z {round(field.z, 1) + 0.0:+.1f}" if math.isfinite(field.z) else ""
     words = tag("div", {"class": "line"}, tag("b", {}, text(field.value)), tag("small", {}, text(z)))
     shown = tag("div", {"class": "frame"}, _image(field), star)

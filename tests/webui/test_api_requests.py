@@ -43,7 +43,7 @@ def body(**more: Any) -> dict[str, Any]:
 def test_scores_say_what_they_are(web: Web) -> None:
     web.boot()
     images = [picture("red"), picture("blue"), "data:image/png;base64," + picture("red")]
-    answer = web.module("api").scoring(body(images=images, prompt="a (red:1.2) circle"))()
+    answer = web.module("api.routes").scoring(body(images=images, prompt="a (red:1.2) circle"))()
     first, second, third = (row["score"] for row in answer["results"])
     assert first == third > second
     [scorer] = answer["scorers"]
@@ -54,7 +54,7 @@ def test_scores_say_what_they_are(web: Web) -> None:
 
 def test_every_image_may_have_its_own_prompt(web: Web) -> None:
     web.boot()
-    api = web.module("api")
+    api = web.module("api.routes")
     texts = ["a red circle", "a blue circle", "a blue circle"]
     request = body(images=[picture("red"), picture("blue"), picture("red")], prompts=texts)
     del request["prompt"]
@@ -66,7 +66,7 @@ def test_every_image_may_have_its_own_prompt(web: Web) -> None:
 def test_ranks_come_with_the_lead_and_the_chance(web: Web) -> None:
     web.boot()
     images = [picture("blue"), picture("red"), picture("green")]
-    answer = web.module("api").ranking(body(images=images, scorers=[TINY, JUDGE], rule="zsum"))()
+    answer = web.module("api.routes").ranking(body(images=images, scorers=[TINY, JUDGE], rule="zsum"))()
     rows = answer["results"]
     assert answer["best"] == answer["order"][0] == 1 and answer["rule"] == "zsum" and answer["main"] == TINY
     assert sorted(row["rank"] for row in rows) == [1, 2, 3] and rows[1]["rank"] == 1
@@ -99,7 +99,7 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_makes_no_sense_is_refused_in_words(web: Web, case: str) -> None:
     web.boot()
-    api, guard = web.module("api"), web.module("guard")
+    api, guard = web.module("api.routes"), web.module("api.guard")
     status, change = CASES[case]
     with pytest.raises(guard.Refused) as caught:
         api.scoring(body(**change))()
@@ -110,12 +110,12 @@ def test_what_makes_no_sense_is_refused_in_words(web: Web, case: str) -> None:
 def test_no_file_outside_of_the_model_folders_is_read(web: Web, name: str) -> None:
     web.boot()
     with pytest.raises(web.pack("hpskit.errors").CheckpointMissing):
-        web.module("api").scoring(body(scorers=[name]))
+        web.module("api.routes").scoring(body(scorers=[name]))
 
 
 def test_the_list_tells_what_is_here(web: Web) -> None:
     web.boot()
-    rows = {row["id"]: row for row in web.module("api").listed()["scorers"]}
+    rows = {row["id"]: row for row in web.module("api.routes").listed()["scorers"]}
     assert rows[TINY]["ready"] is True and rows["hps-v2.1"]["bytes"] > 1e9
 
 
@@ -139,7 +139,7 @@ def request(**headers: str) -> Any:
     ],
 )
 def test_pages_of_other_sites_are_refused(web: Web, headers: dict[str, str], fine: bool) -> None:
-    guard = web.module("guard")
+    guard = web.module("api.guard")
     if fine:
         guard.check_origin(request(**headers))
     else:
@@ -148,7 +148,7 @@ def test_pages_of_other_sites_are_refused(web: Web, headers: dict[str, str], fin
 
 
 def test_a_site_that_the_host_was_started_to_allow_is_allowed(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    guard, flags = web.module("guard"), web.host("shared").cmd_opts
+    guard, flags = web.module("api.guard"), web.host("shared").cmd_opts
     monkeypatch.setattr(flags, "cors_allow_origins", "http://friend.example", raising=False)
     guard.check_origin(request(host="me", origin="http://friend.example", sec_fetch_site="cross-site"))
     with pytest.raises(guard.Refused):
@@ -159,7 +159,7 @@ def test_a_site_that_the_host_was_started_to_allow_is_allowed(web: Web, monkeypa
 def test_the_password_of_the_hosts_api_is_asked_for(
     web: Web, monkeypatch: pytest.MonkeyPatch, given: str, fine: bool
 ) -> None:
-    guard = web.module("guard")
+    guard = web.module("api.guard")
     monkeypatch.setattr(web.host("shared").cmd_opts, "api_auth", "u1:p1,u2:p2", raising=False)
     header = request(authorization="Basic " + base64.b64encode(given.encode()).decode()) if given else request()
     if fine:
@@ -176,13 +176,13 @@ def test_without_the_hosts_own_api_there_are_no_routes_yet_the_ledger_is_closed(
     pytest.importorskip("starlette")
     monkeypatch.setattr(web.host("shared").cmd_opts, "api", False)
     demo, app = SimpleNamespace(blocked_paths=[]), SimpleNamespace(routes=[])
-    web.module("api").add_routes(demo, app)
-    assert demo.blocked_paths == [str(web.module("folders").state_folder())] and not app.routes
+    web.module("api.routes").add_routes(demo, app)
+    assert demo.blocked_paths == [str(web.module("bridge.folders").state_folder())] and not app.routes
 
 
 def test_the_folder_of_the_ledger_is_closed_once(web: Web) -> None:
-    guard, demo = web.module("guard"), SimpleNamespace(blocked_paths=[])
+    guard, demo = web.module("api.guard"), SimpleNamespace(blocked_paths=[])
     guard.shut(demo)
     guard.shut(demo)
     guard.shut(None)
-    assert demo.blocked_paths == [str(web.module("folders").state_folder())]
+    assert demo.blocked_paths == [str(web.module("bridge.folders").state_folder())]

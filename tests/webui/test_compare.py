@@ -34,7 +34,7 @@ def compare(web: Web, monkeypatch: pytest.MonkeyPatch) -> Any:
         part.strip() for row in csv.reader(io.StringIO(text)) for part in row
     ]
     web.boot()
-    monkeypatch.setattr(web.module("xyz"), "module", lambda: grid)
+    monkeypatch.setattr(web.module("xyz.axes"), "module", lambda: grid)
 
     def run(**changed: Any) -> Any:
         p = web.job("txt2img")

@@ -16,7 +16,7 @@ ON = {"enable": True, "scorer": "hps-tiny-shapes", "prompt": "", "table": True, 
 
 
 def given(web: Any, color: str = "red", **texts: str) -> tuple[Any, Any]:
-    extras, host = web.module("extras"), web.host("scripts_postprocessing")
+    extras, host = web.module("extras.step"), web.host("scripts_postprocessing")
     picture = Image.new("RGB", (64, 64), color)
     picture.info.update({"parameters": TEXT, "hps": OLD, **texts})
     return extras.HpsExtras(), host.PostprocessedImage(picture)
@@ -44,7 +44,7 @@ def test_the_texts_that_the_host_hangs_on_later_bring_no_old_record_back(web: An
     pp.image.info = {"hps": OLD, "parameters": TEXT}
     assert pp.image.info == {"hps": new, "parameters": TEXT}
     params = type("Params", (), {"image": pp.image, "pnginfo": {"hps": OLD}})
-    web.module("extras").before_saved(params)
+    web.module("extras.step").before_saved(params)
     assert params.pnginfo == {"hps": new}
 
 
@@ -74,7 +74,7 @@ def test_no_prompt_anywhere_is_said(web: Any) -> None:
 
 
 def batch(web: Any, folder: Path, colors: list[str], args: dict[str, Any]) -> list[Any]:
-    extras, state, made = web.module("extras"), web.host("shared").state, []
+    extras, state, made = web.module("extras.step"), web.host("shared").state, []
     state.job_timestamp, state.job_count, state.job_no = f"2026{folder.name}", len(colors), 0
     for number, color in enumerate(colors):
         state.job_no, state.textinfo, state.skipped = number + 1, f"{color}.png", False
@@ -100,7 +100,7 @@ def test_a_batch_gets_a_table_and_its_low_ones_go_aside(web: Any, tmp_path: Path
     least = sum(values) / 2
     folder = tmp_path / "second"
     folder.mkdir()
-    wish = web.module("extras").ASIDE
+    wish = web.module("extras.step").ASIDE
     batch(web, folder, ["red", "blue"], {**ON, "threshold": least, "below": wish})
     low = values.index(min(values))
     assert (folder / "hps-below" / f"{low}.png").is_file() and (folder / f"{1 - low}.png").is_file()
@@ -108,13 +108,13 @@ def test_a_batch_gets_a_table_and_its_low_ones_go_aside(web: Any, tmp_path: Path
 
 
 def test_below_the_threshold_nothing_is_saved_if_so_wished(web: Any, tmp_path: Path) -> None:
-    args = {**ON, "threshold": 1e9, "below": web.module("extras").DROP}
+    args = {**ON, "threshold": 1e9, "below": web.module("extras.step").DROP}
     assert batch(web, tmp_path, ["red", "blue"], args) == []
     assert batch(web, tmp_path, ["red"], {**args, "threshold": -1e9}) != []
 
 
 def test_parts_of_one_input_are_dropped_together_or_kept(web: Any) -> None:
-    extras, state = web.module("extras"), web.host("shared").state
+    extras, state = web.module("extras.step"), web.host("shared").state
     one = extras.Input(Image.new("RGB", (8, 8)))
     state.skipped = False
     extras._skip(one, True)

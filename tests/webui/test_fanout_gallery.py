@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from webui.test_fanout_pools import module
 
-gallery = module("hpskit_webui.gallery")
+gallery = module("hpskit_webui.best_of_n.gallery")
 
 
 def picture(text: str = "") -> Image.Image:

@@ -30,7 +30,7 @@ def module(name: str) -> Any:
     return importlib.import_module(f"{NAME}.{name}")
 
 
-pools = module("hpskit_webui.pools")
+pools = module("hpskit_webui.best_of_n.pools")
 options = module("hpskit_webui.options")
 select = module("hpskit.select")
 stopping = module("hpskit.search.stopping")

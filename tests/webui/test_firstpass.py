@@ -132,7 +132,7 @@ def test_a_stop_before_the_first_candidate_gives_no_score_and_no_file(web: Web) 
 
 
 def test_memory_that_runs_out_halves_the_chunk(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
     real, sizes = sampling.make, []
 
     def make(p: Any, call: Any, seeds: Any, *args: Any) -> Any:
@@ -150,7 +150,7 @@ def test_a_sampler_that_cannot_run_twice_makes_the_plain_image(web: Web, monkeyp
     def make(*args: Any) -> Any:
         raise ValueError("not twice")
 
-    monkeypatch.setattr(web.module("sampling"), "make", make)
+    monkeypatch.setattr(web.module("first_pass.sampling"), "make", make)
     done = web.txt2img(BEST, batch_size=2)
     assert web.seeds(done) == [1, 2] and "not twice" in done.comments
     assert web.pictures(done)[1].convert("RGB").tobytes() == alone(web, 2)
@@ -175,7 +175,7 @@ def test_the_strip_shows_all_candidates_only_when_asked(web: Web) -> None:
     strip = done.images[-1]
     assert strip.width > 5 * 64 and "hps" not in strip.info
     colours = {colour for _, colour in strip.convert("RGB").getcolors(1 << 20)}
-    assert web.module("strip")._KEPT in colours
+    assert web.module("best_of_n.strip")._KEPT in colours
 
 
 def test_inpainting_is_judged_as_it_is_pasted(web: Web) -> None:

@@ -19,7 +19,7 @@ Work = Callable[[Any, Any], Any]
 
 def inside(web: Web, work: Work, maker: str = "txt2img", *given: Any, **fields: Any) -> Any:
     """Return work(p, call), done where a job does it: in the place of p.sample; what it raises comes out here."""
-    sampling, found = web.module("sampling"), []
+    sampling, found = web.module("first_pass.sampling"), []
 
     def answer(p: Any, call: Any) -> Any:
         try:
@@ -38,11 +38,11 @@ def inside(web: Web, work: Work, maker: str = "txt2img", *given: Any, **fields: 
 
 
 def differentiable(web: Web, p: Any, call: Any, **options: Any) -> Any:
-    return web.module("gradients").differentiable(p, call, call.seeds, call.subseeds, **options)
+    return web.module("gradients.run").differentiable(p, call, call.seeds, call.subseeds, **options)
 
 
 def noise(web: Web, p: Any, call: Any) -> torch.Tensor:
-    return web.module("sampling").noise_of(p, call.seeds, call.subseeds)
+    return web.module("first_pass.sampling").noise_of(p, call.seeds, call.subseeds)
 
 
 def loss(run: Any, z: torch.Tensor) -> torch.Tensor:
@@ -58,7 +58,7 @@ def gradient(web: Web, p: Any, call: Any, **options: Any) -> torch.Tensor:
 
 def compared(web: Web, p: Any, call: Any) -> tuple[float, float, float]:
     """Return the slope along the gradient, its size, and how far the render is from the host's own."""
-    sampling, start, step = web.module("sampling"), noise(web, p, call), 1e-2
+    sampling, start, step = web.module("first_pass.sampling"), noise(web, p, call), 1e-2
     with differentiable(web, p, call) as run:
         z = start.clone().requires_grad_(True)
         (found,) = torch.autograd.grad(loss(run, z), z)
@@ -95,8 +95,8 @@ def test_each_picture_of_a_batch(web: Web) -> None:
     def both(p: Any, call: Any) -> Any:
         found = []
         for place in range(2):
-            with web.module("gradients").differentiable(p, call.row(place), [place + 1], [1]) as run:
-                z = web.module("sampling").noise_of(p, [place + 1], [1]).requires_grad_(True)
+            with web.module("gradients.run").differentiable(p, call.row(place), [place + 1], [1]) as run:
+                z = web.module("first_pass.sampling").noise_of(p, [place + 1], [1]).requires_grad_(True)
                 found.append(torch.autograd.grad(loss(run, z), z)[0])
         return found
 
@@ -193,7 +193,7 @@ def test_an_interrupt_ends_forward_and_backward_passes(web: Web, calls: int) -> 
 def test_weights_ask_for_no_gradients_inside(web: Web) -> None:
     def asking(p: Any, call: Any) -> Any:
         with differentiable(web, p, call):
-            network = web.module("gradient_host").side().network(p)
+            network = web.module("gradients.common").side().network(p)
             return [each.requires_grad or each.is_inference() for each in network.parameters()]
 
     assert not any(inside(web, asking))
@@ -223,7 +223,7 @@ def test_refusals_end_with_what_works(web: Web) -> None:
     def refused(p: Any, call: Any) -> Any:
         p.sampler_name, p.refiner_checkpoint_info, p.refiner_switch_at = "DPM adaptive", object(), 0.8
         try:
-            return web.module("gradient_host").refusals(p)
+            return web.module("gradients.common").refusals(p)
         finally:
             p.sampler_name, p.refiner_checkpoint_info = "Euler", None
 

@@ -24,7 +24,7 @@ META = torch.device("meta")
 @pytest.fixture
 def host(web: Web) -> Any:
     web.boot()
-    module = web.module("host")
+    module = web.module("bridge.host")
     yield module
     module.unload()
     for timer in module._timers:
@@ -81,7 +81,7 @@ def test_weights_are_normal_tensors_whatever_the_mode_of_the_callback(host: Any,
 
 
 def test_weights_that_the_host_moved_in_inference_mode_come_back_normal(web: Web, host: Any) -> None:
-    moving, scorer = web.module("moving"), host.load_scorer(TINY)
+    moving, scorer = web.module("bridge.moving"), host.load_scorer(TINY)
     before, module = scores(scorer), scorer._network.loaded.module
     with torch.inference_mode():
         for child in module.modules():
@@ -117,7 +117,7 @@ def test_nobody_but_forge_is_asked_to_manage(web: Web, host: Any) -> None:
 
 
 def guest(web: Web) -> Any:
-    residency = web.module("residency")
+    residency = web.module("bridge.residency")
     made = residency.Guest(torch.nn.Linear(3, 3), META)
     made.module.register_buffer("index", torch.arange(3))
     return made
@@ -164,7 +164,7 @@ def test_with_little_memory_the_parts_of_the_model_leave_first_and_the_guest_aft
 
 
 def test_a_backward_pass_is_not_robbed_of_its_weights(web: Web) -> None:
-    residency, lowvram, flags = web.module("residency"), web.host("lowvram"), web.host("shared").cmd_opts
+    residency, lowvram, flags = web.module("bridge.residency"), web.host("lowvram"), web.host("shared").cmd_opts
     flags.medvram = True
     try:
         made = guest(web)
@@ -252,7 +252,7 @@ def test_out_of_memory_is_told_from_other_trouble(host: Any, error: Exception, k
 
 def test_nothing_is_loaded_before_the_first_use(web: Web) -> None:
     web.boot()
-    assert not web.module("host")._recent and not len(web.module("host")._shared)
+    assert not web.module("bridge.host")._recent and not len(web.module("bridge.host")._shared)
 
 
 def test_weights_are_gone_after_unloading(host: Any) -> None:

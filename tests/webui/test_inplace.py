@@ -19,7 +19,7 @@ NAMES = ("__iadd__", "__isub__", "__imul__", "__itruediv__")
 @pytest.fixture
 def inplace(web: Web) -> Iterator[Any]:
     before = [vars(torch.Tensor).get(name) for name in NAMES]
-    yield web.module("inplace")
+    yield web.module("gradients.inplace")
     assert [vars(torch.Tensor).get(name) for name in NAMES] == before
 
 

@@ -21,7 +21,7 @@ METHODS = ["sphere search", "subspace search", "zero-order search"]
 
 def noise_files(web: Web) -> list[Path]:
     """Return the noise files beside the pictures that were saved, in their order."""
-    module = web.module("noise_files")
+    module = web.module("noise.files")
     return [module.path_of(each.path) for each in web.saved if not each.grid]
 
 
@@ -131,7 +131,7 @@ def test_a_target_and_a_time_limit_end_it(web: Web) -> None:
 
 
 def test_memory_that_runs_out_on_the_way_keeps_the_best(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
     real, count = sampling.make, iter(range(1, 1000))
 
     def make(*args: Any) -> Any:
@@ -148,7 +148,7 @@ def test_trouble_makes_the_plain_image_and_says_so(web: Web, monkeypatch: pytest
     def make(*args: Any) -> Any:
         raise ValueError("not twice")
 
-    monkeypatch.setattr(web.module("sampling"), "make", make)
+    monkeypatch.setattr(web.module("first_pass.sampling"), "make", make)
     done = web.txt2img(SEARCH, batch_size=2)
     assert "not twice" in done.comments and len(web.pictures(done)) == 2
     plain = web.txt2img({"mode": "off"}, batch_size=2)
@@ -156,7 +156,7 @@ def test_trouble_makes_the_plain_image_and_says_so(web: Web, monkeypatch: pytest
 
 
 def test_a_held_out_scorer_is_told(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = web.module("host")
+    host = web.module("bridge.host")
     real, files = host.load_scorer, host.locate("hps-tiny-shapes")
     monkeypatch.setattr(host, "load_scorer", lambda name: real("hps-tiny-shapes"))
     monkeypatch.setattr(host, "locate", lambda name: files)
@@ -179,7 +179,7 @@ def test_the_result_is_plain_data(web: Web) -> None:
 
 
 def test_without_a_gradient_the_image_is_made_as_usual(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    errors, gradients = web.pack("hpskit.errors"), web.module("gradients")
+    errors, gradients = web.pack("hpskit.errors"), web.module("gradients.run")
 
     @contextlib.contextmanager
     def differentiable(*args: Any, **more: Any) -> Iterator[None]:
@@ -217,13 +217,13 @@ def stored(web: Web, path: Path, shape: tuple[int, ...] = (1, 4, 8, 8), seed: in
 
 def outputs(web: Web) -> Path:
     """Return the folder of the host's outputs."""
-    return next(iter(web.module("noise_files").folders()))
+    return next(iter(web.module("noise.files").folders()))
 
 
 def test_a_file_is_found_by_its_picture_and_below_an_output_folder(web: Web) -> None:
     web.boot()
     file = stored(web, outputs(web) / "day" / "00001-7.hps-noise.safetensors")
-    locate = web.module("noise_files").locate
+    locate = web.module("noise.files").locate
     for name in (
         str(file),
         "day/00001-7.hps-noise.safetensors",
@@ -282,6 +282,6 @@ def test_best_of_n_cannot_begin_with_a_file(web: Web, mode: str) -> None:
 
 
 def test_few_files_are_held_for_later_saving(web: Web) -> None:
-    module = web.module("noise_files")
+    module = web.module("noise.files")
     names = [module.keep(bytes([k])) for k in range(100)]
     assert len(module._waiting) == 64 and names[-1] in module._waiting and names[0] not in module._waiting

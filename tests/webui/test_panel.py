@@ -65,7 +65,7 @@ def test_what_a_paste_sets(web: Web) -> None:
 
     assert pasted("mode")["value"] == options.LABELS["score"]  # the seed is the winner's already
     assert options.mode_of(pasted("mode")["value"]) == "score"
-    assert web.module("host").plain_name(pasted("scorer")["value"]) == "hps-tiny-shapes"
+    assert web.module("bridge.host").plain_name(pasted("scorer")["value"]) == "hps-tiny-shapes"
     assert pasted("guards")["value"] == ["hps-v2.1"]
     assert pasted("candidates") == "HPS candidates"
 

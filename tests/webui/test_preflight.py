@@ -15,12 +15,14 @@ GRADIENT = {"mode": "noise-gradient", "iterations": 3, "screen": 1}
 
 def flown(web: Web, **fields: Any) -> Any:
     """Return what the check finds for a job."""
-    sampling, found = web.module("sampling"), []
+    sampling, found = web.module("first_pass.sampling"), []
 
     def answer(p: Any, call: Any) -> Any:
-        scorer = web.module("host").load_scorer("hps-tiny-shapes")
+        scorer = web.module("bridge.host").load_scorer("hps-tiny-shapes")
         before = (p.steps, p.rng)
-        found.append(web.module("preflight").preflight(p, call, call.seeds, call.subseeds, scorer, "a red circle"))
+        found.append(
+            web.module("gradients.preflight").preflight(p, call, call.seeds, call.subseeds, scorer, "a red circle")
+        )
         assert (p.steps, p.rng) == before
         return sampling.first_pass(p, call, call.seeds, call.subseeds)
 
@@ -44,7 +46,7 @@ def test_only_the_small_latent_is_sampled(web: Web) -> None:
 
 
 def test_memory_that_will_not_do_is_advice(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web.module("gradient_host").side(), "free_bytes", lambda: 1 << 10)
+    monkeypatch.setattr(web.module("gradients.common").side(), "free_bytes", lambda: 1 << 10)
     [said] = flown(web, width=512, height=512).advice
     assert "GB" in said and said.endswith("Noise search works as it is.")
 
@@ -106,12 +108,12 @@ def test_an_interrupt_is_no_problem_of_the_model(web: Web) -> None:
 
 
 def run_cancelled(web: Web) -> None:
-    sampling, found = web.module("sampling"), []
+    sampling, found = web.module("first_pass.sampling"), []
 
     def answer(p: Any, call: Any) -> Any:
-        scorer = web.module("host").load_scorer("hps-tiny-shapes")
+        scorer = web.module("bridge.host").load_scorer("hps-tiny-shapes")
         try:
-            web.module("preflight").preflight(p, call, call.seeds, call.subseeds, scorer, "a red circle")
+            web.module("gradients.preflight").preflight(p, call, call.seeds, call.subseeds, scorer, "a red circle")
         except BaseException as error:
             found.append(error)
         return sampling.first_pass(p, call, call.seeds, call.subseeds)

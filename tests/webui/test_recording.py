@@ -13,7 +13,7 @@ SCORE = {"mode": "score", "scorer": "hps-tiny-shapes"}
 
 def rows(web: Any) -> list[Any]:
     ledger = web.pack("hpskit.ledger")
-    return list(web.module("recording").opened().rows(ledger.Query(sort="time", descending=False)).rows)
+    return list(web.module("record.recording").opened().rows(ledger.Query(sort="time", descending=False)).rows)
 
 
 def test_every_picture_gets_a_row_with_how_it_was_made(web: Any) -> None:
@@ -57,7 +57,7 @@ def test_switched_off_nothing_is_written(web: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HPS_LEDGER", "off")
     web.txt2img(SCORE, seed=5)
     assert rows(web) == []
-    assert "HPS_LEDGER" in web.module("recording").why_off()
+    assert "HPS_LEDGER" in web.module("record.recording").why_off()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_switched_off_nothing_is_written(web: Any, monkeypatch: pytest.MonkeyPat
 def test_on_a_server_of_several_people_nothing_is_written(
     web: Any, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
 ) -> None:
-    access = web.module("tab_access")
+    access = web.module("tab.access")
     chosen = type("Flags", (), flags)
     monkeypatch.setattr(access, "options", lambda: chosen)
     web.txt2img(SCORE, seed=5)
@@ -79,13 +79,13 @@ def test_on_a_server_of_several_people_nothing_is_written(
 def test_one_person_may_reach_the_server_from_elsewhere(
     web: Any, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
 ) -> None:
-    access = web.module("tab_access")
+    access = web.module("tab.access")
     monkeypatch.setattr(access, "options", lambda: type("Flags", (), flags))
     assert access.why_shared() == ""
 
 
 def test_trouble_with_the_ledger_is_told_once_and_loses_nothing(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    recording, ledger = web.module("recording"), web.pack("hpskit.errors")
+    recording, ledger = web.module("record.recording"), web.pack("hpskit.errors")
 
     def broken(*_: Any, **__: Any) -> Any:
         raise ledger.LedgerError("the disk is gone")
@@ -104,4 +104,4 @@ def test_loras_are_read_as_their_tags_name_them(web: Any) -> None:
         type("Tag", (), {"positional": ["odd", "much"], "named": {}}),
     ]
     p = type("P", (), {"extra_network_data": {"lora": tags}})
-    assert web.module("recording").loras_of(p) == (("detail", 0.8), ("film", 0.5), ("odd", 1.0))
+    assert web.module("record.recording").loras_of(p) == (("detail", 0.8), ("film", 0.5), ("odd", 1.0))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def inside(web: Web, work: Callable[[Any, Any], Any], tab: str = "txt2img", **fields: Any) -> Any:
     """Run a job in which `work(p, call)` stands for p.sample before the host's own; return what work returned."""
-    sampling, found = web.module("sampling"), []
+    sampling, found = web.module("first_pass.sampling"), []
 
     def stand(call: Any, p: Any) -> Any:
         found.append(work(p, call))
@@ -43,7 +43,7 @@ def plain(web: Web, **fields: Any) -> Any:
 
 @pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM++ SDE"])
 def test_a_chunk_gives_what_each_seed_gives_alone(web: Web, sampler: str) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
     work = lambda p, call: sampling.first_pass(p, call, [7, 8, 9], [0, 0, 0]).clone()  # noqa: E731
     made, _ = inside(web, work, sampler_name=sampler)
     for k, seed in enumerate((7, 8, 9)):
@@ -58,7 +58,7 @@ def state(p: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("hires", [False, True])
 def test_a_pass_changes_nothing_of_the_job(web: Web, hires: bool) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
 
     def work(p: Any, call: Any) -> Any:
         before = state(p)
@@ -78,14 +78,14 @@ def same(a: Any, b: Any) -> bool:
 
 
 def test_what_the_sampler_says_reaches_the_infotext(web: Web) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
     _, plain_done = None, web.txt2img(sampler_name="Euler a")
     _, done = inside(web, lambda p, call: sampling.first_pass(p, call, [5], [0]), sampler_name="Euler a")
     assert web.texts(done) == web.texts(plain_done)
 
 
 def test_the_given_noise_comes_first_and_the_seeds_own_numbers_follow(web: Web) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
 
     def work(p: Any, call: Any) -> Any:
         own = sampling.random_numbers(p, [3], [0])
@@ -101,7 +101,7 @@ def test_the_given_noise_comes_first_and_the_seeds_own_numbers_follow(web: Web) 
 
 
 def test_noise_of_another_shape_is_refused(web: Web) -> None:
-    sampling, errors = web.module("sampling"), web.pack("hpskit.errors")
+    sampling, errors = web.module("first_pass.sampling"), web.pack("hpskit.errors")
 
     def work(p: Any, call: Any) -> Any:
         with pytest.raises(errors.NoiseError, match="needs"):
@@ -112,7 +112,7 @@ def test_noise_of_another_shape_is_refused(web: Web) -> None:
 
 
 def test_the_seeds_own_noise_given_gives_the_same(web: Web) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
 
     def work(p: Any, call: Any) -> Any:
         noise = sampling.noise_of(p, [4, 5], [0, 0])
@@ -124,7 +124,7 @@ def test_the_seeds_own_noise_given_gives_the_same(web: Web) -> None:
 
 
 def test_wrappers_of_other_extensions_see_every_pass(web: Web) -> None:
-    sampling, seen = web.module("sampling"), []
+    sampling, seen = web.module("first_pass.sampling"), []
 
     def wrap(p: Any, *args: Any, **more: Any) -> None:
         inner = p.sample
@@ -141,7 +141,7 @@ def test_wrappers_of_other_extensions_see_every_pass(web: Web) -> None:
 
 
 def test_a_younger_wrapper_stays_and_the_work_is_done_once_a_batch(web: Web) -> None:
-    sampling, passes, worked = web.module("sampling"), [], []
+    sampling, passes, worked = web.module("first_pass.sampling"), [], []
 
     def younger(p: Any, *args: Any, **more: Any) -> None:
         inner = p.sample
@@ -170,7 +170,7 @@ def test_a_younger_wrapper_stays_and_the_work_is_done_once_a_batch(web: Web) -> 
 
 
 def test_a_sampler_with_common_numbers_is_run_one_by_one(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    sampling, common = web.module("sampling"), web.host("sd_samplers_kdiffusion").KDiffusionSampler
+    sampling, common = web.module("first_pass.sampling"), web.host("sd_samplers_kdiffusion").KDiffusionSampler
     real = common.sample
 
     def draws(self: Any, p: Any, x: torch.Tensor, *args: Any, **more: Any) -> Any:
@@ -183,7 +183,7 @@ def test_a_sampler_with_common_numbers_is_run_one_by_one(web: Web, monkeypatch: 
 
 
 def test_what_is_made_is_not_sampled_again(web: Web) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
     web.boot()
 
     def stand(p: Any, call: Any) -> Any:
@@ -212,7 +212,7 @@ def test_what_is_made_is_not_sampled_again(web: Web) -> None:
 
 
 def test_hires_is_on_while_the_first_pass_is_sampled(web: Web) -> None:
-    sampling, seen = web.module("sampling"), []
+    sampling, seen = web.module("first_pass.sampling"), []
     web.add_script(
         "Asks", process_before_every_sampling=lambda p, *args, **more: seen.append((p.enable_hr, len(p.seeds)))
     )
@@ -221,7 +221,7 @@ def test_hires_is_on_while_the_first_pass_is_sampled(web: Web) -> None:
 
 
 def test_lists_of_forge_do_not_get_candidates(web: Web) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
 
     def note(p: Any, *args: Any, **more: Any) -> None:
         if hasattr(p, "extra_result_images"):
@@ -238,7 +238,7 @@ def test_lists_of_forge_do_not_get_candidates(web: Web) -> None:
 
 
 def test_conditionings_are_cut_in_the_hosts_own_forms(web: Web) -> None:
-    taken = web.module("sampling").taken
+    taken = web.module("first_pass.sampling").taken
 
     class Conditioning:
         shape, batch = (2,), ["a", "b"]
@@ -250,14 +250,14 @@ def test_conditionings_are_cut_in_the_hosts_own_forms(web: Web) -> None:
 
 
 def test_each_row_has_its_own_prompt(web: Web) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
     work = lambda p, call: sampling.first_pass(p, call.row(1), [9], [0]).clone()  # noqa: E731
     made, _ = inside(web, work, prompt=["a red circle", "a blue square"], batch_size=2)
     torch.testing.assert_close(made, plain(web, prompt="a blue square", seed=9), rtol=0, atol=1e-6)
 
 
 def test_the_judged_picture_is_the_finished_one(web: Web) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
     mask = Image.new("L", (64, 64))
     mask.paste(255, (16, 16, 48, 40))
     image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
@@ -273,7 +273,7 @@ def test_the_judged_picture_is_the_finished_one(web: Web) -> None:
 
 
 def test_latent_noise_is_that_of_each_seed(web: Web) -> None:
-    sampling = web.module("sampling")
+    sampling = web.module("first_pass.sampling")
     mask = Image.new("L", (64, 64))
     mask.paste(255, (16, 16, 48, 40))
     starts: list[torch.Tensor] = []

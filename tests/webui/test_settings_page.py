@@ -61,7 +61,7 @@ def test_a_file_that_is_gone_stays_a_choice_so_that_the_page_can_be_applied(web:
     web.boot()
     web.opts.data["hps_default_scorer"] = "gone.pt"
     assert "gone.pt" in web.module("settings")._scorers()["choices"]
-    assert web.module("host").default_scorer() == "hps-v2.1"
+    assert web.module("bridge.host").default_scorer() == "hps-v2.1"
 
 
 def test_programs_may_not_choose_the_folder(web: Web) -> None:

@@ -35,7 +35,7 @@ def picture(path: Path, color: str, prompt: str = "a red circle") -> Path:
 
 
 def finished(web: Any, plan: Any) -> Any:
-    task = web.module("tab_scoring").begin(plan)
+    task = web.module("tab.scoring").begin(plan)
     list(task.watch(0.05))
     assert task.finished and not task.error, task.error
     return task
@@ -54,12 +54,12 @@ def folder(tmp_path: Path) -> Path:
 def plan(web: Any, folder: Path, **more: Any) -> Any:
     values = {"below": False, "uploads": None, "scorer": "hps-tiny-shapes", "prompt": "", "action": "nothing"}
     values |= {"keep": 1, "least": 0, "sub": "best", "stamp": False, **more}
-    return web.module("tab_files")._plan(str(folder), *values.values())
+    return web.module("tab.files")._plan(str(folder), *values.values())
 
 
 def test_a_hostile_prompt_stays_text_on_the_leaderboard(web: Any) -> None:
     web.txt2img(SCORE, prompt=EVIL, seed=3)
-    board = web.module("tab_board")
+    board = web.module("tab.board")
     found, total, at = board._page(0, "", "any", "any", "any", "any", "score")
     tags = Tags(board._table(found, at))
     assert total == 1 and tags.names.count("img") == 1 and "script" not in tags.names
@@ -71,7 +71,7 @@ def test_a_hostile_prompt_stays_text_on_the_leaderboard(web: Any) -> None:
 def test_the_leaderboard_sorts_and_a_page_too_far_shows_the_last(web: Any, sort: str) -> None:
     for seed in (3, 4):
         web.txt2img(SCORE, prompt="a red circle", seed=seed)
-    found, total, _ = web.module("tab_board")._page(7, "CIRCLE", "any", "", None, "webui", sort)
+    found, total, _ = web.module("tab.board")._page(7, "CIRCLE", "any", "", None, "webui", sort)
     assert total == len(found) == 2
     if sort == "score":
         assert found[0].score > found[1].score
@@ -79,7 +79,7 @@ def test_the_leaderboard_sorts_and_a_page_too_far_shows_the_last(web: Any, sort:
 
 def test_one_row_can_be_deleted(web: Any) -> None:
     web.txt2img(SCORE, seed=3, batch_size=2)
-    ledger, board = web.module("recording").opened(), web.module("tab_board")
+    ledger, board = web.module("record.recording").opened(), web.module("tab.board")
     found, _, _ = board._page(0, "", "any", "any", "any", "any", "seed")
     row = board._row(board._label(found[1], 1), [one.id for one in found])
     assert row.id == found[1].id and ledger.delete([row.id]) == 1
@@ -91,12 +91,12 @@ def test_one_row_can_be_deleted(web: Any) -> None:
 def test_files_are_scored_best_first_with_their_own_prompts(web: Any, folder: Path) -> None:
     task = finished(web, plan(web, folder))
     [(prompt, pool)] = task.outcome.pools()
-    values = [web.module("tab_scoring").main_of(one) for one in pool]
+    values = [web.module("tab.scoring").main_of(one) for one in pool]
     assert prompt == "a red circle" and len(pool) == 3 and values == sorted(values, reverse=True)
     assert [path.name for path, _ in task.outcome.failures] == ["broken.png"]
-    written, _ = web.module("tab_files")._write(task.outcome)
+    written, _ = web.module("tab.files")._write(task.outcome)
     assert [path.suffix for path in written] == [".csv", ".html"] and all(path.is_file() for path in written)
-    assert Tags(web.module("tab_files")._table(task.outcome)).names.count("img") == 3
+    assert Tags(web.module("tab.files")._table(task.outcome)).names.count("img") == 3
 
 
 def test_the_best_are_moved_and_nothing_is_written_over(web: Any, folder: Path) -> None:
@@ -125,7 +125,7 @@ def test_scores_are_written_into_the_files_if_so_wished(web: Any, folder: Path) 
 
 
 def test_stopping_keeps_what_is_scored_and_moves_nothing(web: Any, folder: Path) -> None:
-    scoring = web.module("tab_scoring")
+    scoring = web.module("tab.scoring")
     task = scoring.Task(plan(web, folder, action="move the best of each prompt"))
     task.cancel()
     task._run()
@@ -145,7 +145,7 @@ def test_a_subfolder_is_one_bare_name(web: Any, folder: Path, sub: str) -> None:
 def test_folders_are_out_of_reach_where_the_owner_wants_it(
     web: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
 ) -> None:
-    access = web.module("tab_access")
+    access = web.module("tab.access")
     monkeypatch.setattr(access, "options", lambda: type("Flags", (), flags))
     with pytest.raises(access.NotAllowed):
         plan(web, folder)
@@ -155,7 +155,7 @@ def test_settings_are_compared_from_the_ledger(web: Any) -> None:
     for sampler in ("Euler", "Euler a"):
         for seed in (1, 2, 3):
             web.txt2img(SCORE, prompt="a red circle", seed=seed, sampler_name=sampler)
-    compare = web.module("tab_compare")
+    compare = web.module("tab.compare")
     study, analysis = compare._study(["sampler"], "", "any", "any", True, None)
     assert {one.label for one in study.settings} == {"Euler", "Euler a"} and len(study.seeds) == 3
     assert "table" in Tags(compare._verdict(study, analysis)).names
@@ -165,9 +165,9 @@ def test_a_damaged_saved_comparison_is_said(web: Any, tmp_path: Path) -> None:
     path = tmp_path / "study.json"
     path.write_text("[1, 2")
     with pytest.raises(web.pack("hpskit.errors").StudyError):
-        web.module("tab_compare").opened(str(path))
+        web.module("tab.compare").opened(str(path))
 
 
 def test_a_framed_page_may_run_nothing(web: Any) -> None:
-    frame = web.module("tab_view").framed(f"<p>{EVIL}</p>")
+    frame = web.module("tab.view").framed(f"<p>{EVIL}</p>")
     assert Tags(frame).names == ["iframe"] and 'sandbox=""' in frame

@@ -52,14 +52,14 @@ def grid(web: Web) -> Any:
                 result = result or copy(done)
                 found.append(done.images[0] if done.images else None)
         params = SimpleNamespace(imgs=list(found), cols=len(xs), rows=len(ys))
-        web.module("xyz_plot").draw_scores(params)
+        web.module("xyz.plot").draw_scores(params)
         result.images, result.pasted = [*found], params.imgs
         return result
 
     module.draw_xyz_grid = draw_xyz_grid  # type: ignore[attr-defined]
     scripts = web.host("scripts")
     scripts.scripts_data.append(scripts.ScriptClassData(object, "scripts/xyz_grid.py", "", module))
-    web.module("xyz").prepare()
+    web.module("xyz.axes").prepare()
     return module
 
 
@@ -104,7 +104,7 @@ def no_grid_file(web: Web) -> None:
 
 def test_axes_are_there_once(web: Web, grid: Any) -> None:
     watched = grid.draw_xyz_grid
-    web.module("xyz").prepare()
+    web.module("xyz.axes").prepare()
     labels = [option.label for option in grid.axis_options]
     assert labels.count("[HPS] Mode") == labels.count("[HPS] Candidates") == 1
     assert grid.draw_xyz_grid is watched
@@ -112,8 +112,8 @@ def test_axes_are_there_once(web: Web, grid: Any) -> None:
 
 def test_without_the_hosts_script_nothing_happens(web: Web) -> None:
     web.boot()
-    assert web.module("xyz").module() is None
-    web.module("xyz").prepare()
+    assert web.module("xyz.axes").module() is None
+    web.module("xyz.axes").prepare()
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_the_table_lies_beside_the_grid(web: Web, grid: Any, tmp_path: Path) -> 
     done = plot(web, grid, ("Steps", [1, 2]), ("Nothing", [0]))
     assert "table of scores" not in done.comments
     params = SimpleNamespace(p=done, filename=str(tmp_path / "xyz_grid-0001.png"))
-    web.module("xyz_plot").saved(SimpleNamespace(p=object(), filename="other.png"))
-    web.module("xyz_plot").saved(params)
+    web.module("xyz.plot").saved(SimpleNamespace(p=object(), filename="other.png"))
+    web.module("xyz.plot").saved(params)
     assert page(done) == tmp_path / "xyz_grid-0001.hps.html"
-    web.module("xyz_plot").saved(params)
+    web.module("xyz.plot").saved(params)
     assert done.comments.count("table of scores") == 1

@@ -18,7 +18,7 @@ WAYS = ((1, 4.0), (3, 4.0), (3, 1.0))
 
 def inside(work: Callable[..., Any], maker: Callable[..., Made] = txt2img, *given: Any, **settings: Any) -> Any:
     """Return work(p, call, seeds, subseeds), done in the place of p.sample, where a job does it."""
-    sampling, found = pack("hpskit_webui.sampling"), []
+    sampling, found = pack("hpskit_webui.first_pass.sampling"), []
 
     def answer(p: Any, call: Any) -> Any:
         try:
@@ -37,7 +37,7 @@ def inside(work: Callable[..., Any], maker: Callable[..., Made] = txt2img, *give
 
 
 def noise(p: Any, seeds: list[int]) -> torch.Tensor:
-    sampling = pack("hpskit_webui.sampling")
+    sampling = pack("hpskit_webui.first_pass.sampling")
     return sampling.noise_of(p, seeds, [0] * len(seeds))
 
 
@@ -53,7 +53,10 @@ def followed(run: Any, z: torch.Tensor, decoded: bool) -> torch.Tensor:
 
 def compared(p: Any, call: Any, seeds: list[int], subseeds: list[int], **options: Any) -> dict[str, float]:
     """Return the error of the gradient along itself, and how far the render is from the host's own result."""
-    sampling, differentiable = pack("hpskit_webui.sampling"), pack("hpskit_webui.gradients").differentiable
+    sampling, differentiable = (
+        pack("hpskit_webui.first_pass.sampling"),
+        pack("hpskit_webui.gradients.run").differentiable,
+    )
     decoded, step = options.pop("decoded", False), options.pop("step", 1e-2)
     with torch.no_grad(), torch.inference_mode(False):
         start = noise(p, seeds)
@@ -157,7 +160,7 @@ def check_storing_everything_gives_the_same_gradient() -> Any:
 
 
 def _gradient(p: Any, call: Any, seeds: list[int], subseeds: list[int], **options: Any) -> torch.Tensor:
-    with pack("hpskit_webui.gradients").differentiable(p, call, seeds, subseeds, **options) as run:
+    with pack("hpskit_webui.gradients.run").differentiable(p, call, seeds, subseeds, **options) as run:
         z = noise(p, seeds).requires_grad_(True)
         (gradient,) = torch.autograd.grad(wave(run.decode(run.render(z))), z)
     return gradient
@@ -168,8 +171,10 @@ def check_memory_does_not_grow_with_the_steps() -> Any:
         saved = pack("hpskit.autodiff.measuring").SavedBytes
         found = {}
         for recompute in (True, False):
-            with pack("hpskit_webui.gradients").differentiable(p, call, seeds, subseeds, recompute=recompute) as run:
-                network = pack("hpskit_webui.gradient_host").side().network(p)
+            with pack("hpskit_webui.gradients.run").differentiable(
+                p, call, seeds, subseeds, recompute=recompute
+            ) as run:
+                network = pack("hpskit_webui.gradients.common").side().network(p)
                 z = noise(p, seeds).requires_grad_(True)
                 with saved([*network.parameters(), *network.buffers()]) as count:
                     run.render(z)
@@ -217,7 +222,7 @@ def check_nothing_is_left_after_a_run() -> None:
 
 def check_nothing_is_left_after_an_exception() -> None:
     def fails(p: Any, call: Any, seeds: list[int], subseeds: list[int]) -> None:
-        with pack("hpskit_webui.gradients").differentiable(p, call, seeds, subseeds) as run:
+        with pack("hpskit_webui.gradients.run").differentiable(p, call, seeds, subseeds) as run:
             run.render(noise(p, seeds).requires_grad_(True))
             raise KeyError("on purpose")
 

@@ -14,7 +14,7 @@ PANEL = {"mode": "noise-gradient", "scorer": SCORER, "iterations": 4, "screen": 
 
 def optimised(panel: dict[str, Any], **settings: Any) -> tuple[Made, list[Any]]:
     """Return what a job made, and the searches of its pictures."""
-    kind, searches = pack("hpskit_webui.noise").NoiseJob, []
+    kind, searches = pack("hpskit_webui.noise.search").NoiseJob, []
     note = kind._note
 
     def noting(self: Any, p: Any, call: Any, place: int, one: Any) -> None:
@@ -103,7 +103,7 @@ def check_a_sampler_without_gradients_says_so_and_makes_the_image() -> Any:
 
 def check_the_preflight_passes_and_is_quick() -> Any:
     found: list[Any] = []
-    flight = pack("hpskit_webui.preflight")
+    flight = pack("hpskit_webui.gradients.preflight")
     before = flight.preflight
 
     def flown(*given: Any) -> Any:

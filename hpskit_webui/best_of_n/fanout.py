@@ -1,0 +1,246 @@
+"""Best of N by fan-out: every candidate is a finished picture, and only the kept ones are saved and shown.
+
+The host makes batch after batch; right before each one its seeds are those of the next candidate that is still wanted,
+so that a pool which ends early costs nothing more. At the end the result, the job's own lists and the files on disk
+are what a job of the kept pictures alone would have left.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from .. import infotext, settings
+from ..bridge import host
+from ..job import Job, number_of
+from ..options import SCORE, Options
+from . import gallery, grids, planning
+from .gallery import Group, Made
+from .pools import Candidate, Layout, Pool, Schedule, stop_rule
+
+log = logging.getLogger("hps")
+
+
+class FanOut(Job):
+    """Makes N finished candidates for every picture that was asked for, and keeps the best of them."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.layout: Layout | None = None
+        self.pools: list[Pool] = []
+        self.made: list[Made] = []
+        self.trouble = ""
+        """Why the rest is not judged; unlike `failure` it lets the pictures still come in."""
+        self._batch = range(0)
+        self._stopping = False
+        self._best: Candidate | None = None
+
+    # --- before ---
+
+    def before_process(self, p: Any) -> None:
+        """Ask the host for all candidates of all pools, and for nothing to be saved."""
+        planning.give_back(p)
+        if planning.chosen_already(p):
+            self.options = replace(self.options, mode=SCORE)
+            return
+        self.layout, notes = planning.ask(p, self.options)
+        self.notes += notes
+        self.schedule = Schedule(self.layout)
+        self.masks = planning.Masks.of(p)
+        planning.watch_close(p, partial(self.rescue, p))
+
+    def before_process_batch(self, p: Any) -> None:
+        """Give the batch the next candidates that are wanted."""
+        if self.layout is None:
+            return
+        if p.iteration == 0:
+            self.plan = planning.Plan.of(p)
+        self._close_batch(p)
+        self._batch = self.schedule.take()
+        if not self._batch:
+            p.prompts.clear()  # the host leaves its loop
+            return
+        number, _ = self.layout.place(self._batch.start)
+        if not self.pools or self.pools[-1].number != number:
+            self.pools.append(Pool(number, self.layout.candidates, self.layout.keep))
+            self._best = None
+        self.pools[-1].begin()
+        self.plan.put(p, self._batch, self.layout.first(number))
+        self._tell()
+
+    # --- pictures ---
+
+    def image_done(self, p: Any, pp: Any) -> None:
+        """Judge a finished picture, and decide after the last one of a batch whether its pool goes on."""
+        if self.layout is None:
+            super().image_done(p, pp)
+            return
+        made = self._take(p, pp.image)
+        if made.pool >= 0:
+            self._judge(p, made)
+            if p.batch_index + 1 >= len(self._batch):
+                self._close_batch(p)
+
+    def _take(self, p: Any, picture: Any) -> Made:
+        place = p.batch_index
+        known = place < len(self._batch) and self.layout is not None
+        pool, candidate = self.layout.place(self._batch[place]) if known and self.layout else (-1, -1)
+        made = Made(
+            slot=number_of(p),
+            pool=pool,
+            place=candidate,
+            seed=p.seeds[place],
+            subseed=p.subseeds[place],
+            prompt=p.prompts[place],
+            negative=p.negative_prompts[place],
+            picture=picture,
+            whole=not host.interrupted(),
+            save=planning.would_save(p),
+        )
+        self.made.append(made)
+        return made
+
+    def _judge(self, p: Any, made: Made) -> None:
+        pool = self.pools[-1]
+        if not made.whole or self.trouble:
+            pool.lose()
+            return
+        try:
+            [made.judged] = self.judge.score([made.picture], made.prompt, seed=made.seed)
+        except Exception as error:
+            pool.lose()
+            self._give_up(error)
+            return
+        extra = {"pool": made.pool, "candidate": made.place}
+        self.keep_score(p, made.picture, made.slot, made.judged, **extra)
+        pool.add(made.place, made.seed, made.judged)
+        self._tell(made)
+
+    def _give_up(self, error: Exception) -> None:
+        self.fail(error)
+        self.trouble, self.failure = self.failure, ""
+
+    def fail(self, error: Exception) -> None:
+        """Give up judging; the pictures go on coming in, and all of them are kept."""
+        super().fail(error)
+        log.debug("Scoring failed.", exc_info=error)
+
+    def _close_batch(self, p: Any) -> None:
+        """Decide after a batch whether its pool has ended, and whether the host is to go on."""
+        batch, self._batch = self._batch, range(0)
+        if not batch or self.layout is None:
+            return
+        pool = self.pools[-1]
+        if self._ended(pool):
+            self.schedule.end(pool.number)
+        if not self.schedule.left:
+            self._stopping = planning.stop(p) or self._stopping
+
+    def _ended(self, pool: Pool) -> bool:
+        from modules import shared
+
+        if shared.state.interrupted:
+            pool.stopped = "interrupted"
+        elif self.trouble:
+            # Nothing can be told apart any more: a pool is over when it has as many pictures as it is to give.
+            pool.stopped = "failed" if pool.seen >= pool.keep else ""
+        elif not pool.candidates:
+            pool.stopped = "all" if pool.seen >= pool.size else ""
+        else:
+            spreads = self.judge.spreads
+            rule = stop_rule(self.options, spreads.get(self.judge.info.id))
+            pool.check(rule, self.judge.rank, spreads, self.layout.batch if self.layout else 1)
+        return bool(pool.stopped)
+
+    def _tell(self, made: Made | None = None) -> None:
+        """Show how far the job is, and the best picture so far."""
+        pool, layout = self.pools[-1], self.layout
+        best = pool.ordered(self.judge.rank)[0] if pool.candidates else None
+        planning.show_progress(pool, layout.pools if layout else 1, best)
+        if made is not None and best is not None and best.place == made.place:
+            planning.show_picture(made.picture)
+
+    # --- the end ---
+
+    def postprocess(self, p: Any, processed: Any) -> None:
+        """Leave what a job of the kept pictures alone would have left."""
+        if self.layout is None:
+            super().postprocess(p, processed)
+            return
+        self._hand_back(p)
+        for pool in self.pools:
+            if not pool.stopped and pool.seen < pool.size:  # the host has left its loop: somebody pressed a button
+                pool.stopped = "interrupted"
+        self.failure = self.failure or self.trouble
+        result = gallery.split(processed, self.made, self.masks.count)
+        kept = self._choose(result.groups)
+        if kept:
+            self._leave(p, processed, result, kept)
+        super().postprocess(p, processed)
+        self.made = []  # the infotext's callables hold this job, and so would all its pictures live on
+
+    def _hand_back(self, p: Any) -> None:
+        planning.give_back(p)
+        planning.end(self._stopping)
+        self._stopping = False
+
+    def _choose(self, groups: Sequence[Group]) -> list[Group]:
+        """Return what is kept: the best of every pool, all when they could not be judged."""
+        whole = [group for group in groups if group.made.whole]
+        if self.failure or not whole:
+            return whole or list(groups)
+        by_place = {(group.made.pool, group.made.place): group for group in whole}
+        kept = []
+        for pool in self.pools:
+            order = [candidate.place for candidate in pool.ordered(self.judge.rank)]
+            for rank, place in enumerate(order, start=1):
+                by_place[pool.number, place].text = infotext.with_rank(
+                    by_place[pool.number, place].text, rank, len(order)
+                )
+            kept += [by_place[pool.number, candidate.place] for candidate in pool.kept(self.judge.rank)]
+        return kept
+
+    def _leave(self, p: Any, processed: Any, result: gallery.Result, kept: list[Group]) -> None:
+        gallery.rewrite(p, processed, result, kept, self.masks.shown)
+        processed.batch_size = p.batch_size
+        self._renumber(kept)
+        saver = grids.Saver(p)
+        for number, group in enumerate(kept):
+            planning.write_text(group)
+            if group.made.save:
+                saver.save(group, number, len(kept), self.masks.files(p, group))
+        if settings.get("hps_save_rejected") and not self.failure:
+            rejected = [g for g in result.groups if g.made.save and g.made.whole and g not in kept]
+            for number, group in enumerate(rejected):
+                saver.reject(group, number, len(rejected))
+        self.notes += [saver.trouble] if saver.trouble else []
+        end = len(processed.images) - len(result.tail)
+        pictures = processed.images[len(result.head) : end]
+        grids.grid(p, processed, pictures, len(self.pools), p.do_not_save_grid)
+
+    def _renumber(self, kept: Sequence[Group]) -> None:
+        """Number scores and ranks as the kept pictures stand now, and put the ranks into their records."""
+        counts = {pool.number: len(pool.candidates) for pool in self.pools}
+        self.judged = {number: group.made.judged for number, group in enumerate(kept) if group.made.judged}
+        self.ranks = {}
+        for number, group in enumerate(kept):
+            rank = infotext.rank_of(group.text)
+            if rank and group.made.judged:
+                self.ranks[number] = f"{rank} of {counts[group.made.pool]}"
+                planning.tag(group, rank=rank, candidates=counts[group.made.pool])
+
+    def rescue(self, p: Any) -> None:
+        """Save the best so far when the host has broken off without finishing; does nothing after a normal end."""
+        if self.layout is None or not self.made:
+            return
+        self._hand_back(p)
+        groups = [planning.group_of(p, made) for made in self.made if made.pool >= 0]
+        kept = [group for group in self._choose(groups) if group.made.whole and group.made.save]
+        saver = grids.Saver(p)
+        for number, group in enumerate(kept):
+            saver.save(group, number, len(kept))
+        self.made = []
+        log.warning("The generation broke off; the best %d images so far were saved.", len(kept))

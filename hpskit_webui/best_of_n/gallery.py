@@ -1,0 +1,150 @@
+"""Which picture of a job's result belongs to which candidate, and the result with only some of them.
+
+The host's list of pictures is no list of candidates: masks stand between them, other extensions append theirs, and any
+of them may have been replaced by a copy. So pictures are told by identity, by the record in their `info`, or by their
+infotext, and never by their number; whatever nobody knows stays at the tail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..judge import TAG
+
+if TYPE_CHECKING:
+    from ..judge import Judged
+
+TEXT = "parameters"
+"""Key of the infotext in a picture's `info`."""
+LISTS = ("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds")
+HIRES_LISTS = ("all_hr_prompts", "all_hr_negative_prompts")
+AFTER_SAMPLING = ("pixels_after_sampling", "latents_after_sampling")
+"""Forge's lists with one entry for every picture that was made."""
+
+
+@dataclass
+class Made:
+    """One picture that came out of the host's loop."""
+
+    slot: int
+    """Its number as the host counts: iteration * batch size + place in the batch."""
+    pool: int
+    """-1 for a picture that another extension added to a batch."""
+    place: int
+    seed: int
+    subseed: int
+    prompt: str
+    negative: str
+    picture: Any
+    whole: bool
+    """False when the person stopped or skipped it half-made."""
+    save: bool
+    """Whether the host would have written it to disk."""
+    judged: Judged | None = None
+
+
+@dataclass
+class Group:
+    """A picture with its infotext and the masks that the host put behind it."""
+
+    made: Made
+    picture: Any
+    text: str
+    masks: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class Result:
+    """A job's result taken apart."""
+
+    head: list[Any]
+    """Before the first picture: grids."""
+    head_texts: list[str]
+    groups: list[Group]
+    """In the order in which they were made."""
+    tail: list[Any]
+    tail_texts: list[str]
+
+
+def split(processed: Any, made: Sequence[Made], masks: int) -> Result:
+    """Take a result apart; `masks` is how many mask pictures the host puts behind each picture."""
+    first = processed.index_of_first_image
+    texts = list(processed.infotexts[first:])
+    groups = [Group(m, m.picture, texts[k] if k < len(texts) else _text(m.picture)) for k, m in enumerate(made)]
+    tail: list[Any] = []
+    for image, group in _assigned(processed.images[first:], groups):
+        if group is None:
+            tail.append(image)
+        elif image is not group.picture:
+            (group.masks if len(group.masks) < masks else tail).append(image)
+    extra = [group for group in groups if group.made.pool < 0]
+    return Result(
+        list(processed.images[:first]),
+        list(processed.infotexts[:first]),
+        [group for group in groups if group.made.pool >= 0],
+        [*(group.picture for group in extra), *tail],
+        [*(group.text for group in extra), *texts[len(made) :]],
+    )
+
+
+def _assigned(images: Sequence[Any], groups: Sequence[Group]) -> Iterator[tuple[Any, Group | None]]:
+    """Yield every picture with the group that it is of, or that it stands behind."""
+    waiting, last = list(groups), None
+    for image in images:
+        found = _find(image, waiting)
+        if found is not None:
+            waiting.remove(found)
+            found.picture, last = image, found
+        yield image, last
+
+
+def _find(image: Any, groups: Sequence[Group]) -> Group | None:
+    info = getattr(image, "info", {})
+    tests = (
+        lambda group: image is group.made.picture,
+        lambda group: bool(info.get(TAG)) and info.get(TAG) == group.made.picture.info.get(TAG),
+        lambda group: bool(info.get(TEXT)) and info.get(TEXT) == group.text,
+    )
+    return next((group for test in tests for group in groups if test(group)), None)
+
+
+def _text(picture: Any) -> str:
+    return str(getattr(picture, "info", {}).get(TEXT) or "")
+
+
+def rewrite(p: Any, processed: Any, result: Result, kept: Sequence[Group], shown: Sequence[int]) -> None:
+    """Leave only the kept pictures in a result and in the job's own lists, in step; `shown` are the masks to show."""
+    rows = {
+        "all_prompts": [group.made.prompt for group in kept],
+        "all_negative_prompts": [group.made.negative for group in kept],
+        "all_seeds": [group.made.seed for group in kept],
+        "all_subseeds": [group.made.subseed for group in kept],
+    }
+    for name, row in rows.items():
+        setattr(processed, name, row)
+        setattr(p, name, list(row))
+    slots = [group.made.slot for group in kept]
+    for name in HIRES_LISTS:
+        values = getattr(p, name, None)
+        if isinstance(values, list) and len(values) > max(slots):
+            setattr(p, name, [values[slot] for slot in slots])
+    _after_sampling(p, result, kept)
+    pictures = [image for group in kept for image in (group.picture, *_shown(group, shown))]
+    processed.images = [*result.head, *pictures, *result.tail]
+    processed.infotexts = [*result.head_texts, *(group.text for group in kept), *result.tail_texts]
+    processed.seed, processed.subseed = kept[0].made.seed, kept[0].made.subseed
+    processed.info = kept[0].text
+
+
+def _shown(group: Group, shown: Sequence[int]) -> list[Any]:
+    return [group.masks[k] for k in shown if k < len(group.masks)]
+
+
+def _after_sampling(p: Any, result: Result, kept: Sequence[Group]) -> None:
+    order = [group.made.slot for group in result.groups]
+    for name in AFTER_SAMPLING:
+        values = getattr(p, name, None)
+        if isinstance(values, list) and len(values) == len(order):
+            setattr(p, name, [values[order.index(group.made.slot)] for group in kept])

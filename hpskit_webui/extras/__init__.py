@@ -1,0 +1,1 @@
+"""Scores in the Extras tab, and the table beside a batch."""

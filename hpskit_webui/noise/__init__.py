@@ -1,0 +1,1 @@
+"""Noise optimisation in a generation, what it reports, and the files that keep an optimised noise."""

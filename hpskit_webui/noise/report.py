@@ -1,0 +1,88 @@
+"""What a noise optimisation tells: progress, lines under the gallery, fields of the infotext, its file's record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ...hpskit import __version__
+from ...hpskit.search.noise_file import NoiseRecord
+from .. import infotext
+from ..options import GRADIENT
+
+if TYPE_CHECKING:
+    from ...hpskit.search.trace import NoiseSearch, Update
+    from ..options import Options
+
+METHOD, ITERATIONS, START, NOISE = "HPS method", "HPS iterations", "HPS start score", "HPS noise"
+
+
+def method_of(options: Options) -> str:
+    """Return the name of the chosen method."""
+    return options.gradient_method if options.mode == GRADIENT else options.method
+
+
+def fields(options: Options, start: Callable[[int], str | None], noise: Callable[[int], str | None]) -> dict[str, Any]:
+    """Return the fields of the infotext; `start` and `noise` tell them by the number of a picture."""
+    return {
+        METHOD: method_of(options),
+        ITERATIONS: options.iterations,
+        START: infotext.per_picture(start),
+        NOISE: infotext.per_picture(noise),
+    }
+
+
+def progress(update: Update, place: int, count: int, main: str, first: float) -> str:
+    """Return what stands under the progress bar."""
+    which = f"image {place + 1} of {count}, " if count > 1 else ""
+    point = update.point
+    what = f"seed {point.iteration} tried" if point.phase == "screen" else f"iteration {point.iteration}"
+    return f"{which}{what}, score {first:.3f} -> {point.best_scores.get(main, math.nan):.3f}"
+
+
+def line(found: NoiseSearch, options: Options, main: str, seed: int) -> str:
+    """Return the line under the gallery about one picture."""
+    before, after = found.start.scores.get(main, math.nan), found.chosen.scores.get(main, math.nan)
+    images = found.curve[-1].images if found.curve else 0
+    turned = f", noise turned by {math.degrees(found.angle_to_start):.0f} degrees" if after != before else ""
+    held = _held_out(found)
+    reason = found.reason[0].lower() + found.reason[1:]
+    return (
+        f"seed {seed}: score {before:.3f} -> {after:.3f} by {method_of(options)}, {images} images in "
+        f"{found.seconds:.0f} s{turned}{held}; {reason}"
+    )
+
+
+def _held_out(found: NoiseSearch) -> str:
+    before, after = found.held_out.get("start"), found.held_out.get("chosen")
+    return "" if before is None or after is None else f", held out {before:.3f} -> {after:.3f}"
+
+
+def record(found: NoiseSearch, p: Any, seed: int, prompt: str, info: Any) -> NoiseRecord:
+    """Return where a noise comes from, for its file; `info` is the scorer's identity."""
+    return NoiseRecord(
+        seed=seed,
+        method=found.method,
+        iterations=sum(point.phase == "optimize" for point in found.curve),
+        prompt=prompt,
+        scorer=info.id,
+        scorer_version=info.version,
+        start=dict(found.start.scores),
+        best=dict(found.chosen.scores),
+        degrees=math.degrees(found.angle),
+        model=str(getattr(p, "sd_model_name", "") or ""),
+        vae=str(getattr(p, "sd_vae_name", "") or ""),
+        made_by=f"hps {__version__}",
+    )
+
+
+def settle(processed: Any, starts: dict[int, str], noises: dict[int, str]) -> None:
+    """Put lists in place of our callables in a result: the API turns callables into null."""
+    known = dict(processed.extra_generation_params)
+    for name, values in ((START, starts), (NOISE, noises)):
+        if callable(known.get(name)):
+            known[name] = [values.get(number) for number in range(max(values, default=-1) + 1)]
+            if not values:
+                del known[name]
+    processed.extra_generation_params = known

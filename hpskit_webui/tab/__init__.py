@@ -1,0 +1,1 @@
+"""The tab "HPS": leaderboard, comparison of settings, scores of files, and the models on this machine."""

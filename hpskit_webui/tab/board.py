@@ -1,0 +1,295 @@
+"""The leaderboard: rows of the ledger with filters, and what can be done with one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ..record import pictures, recording
+from . import access as tab_access
+from .view import Lines, Picture, guarded, said, table
+
+if TYPE_CHECKING:
+    from ...hpskit.ledger import Query, Row
+
+PAGE = 20
+ANY = "any"
+SORT_LABELS = {
+    "standing within the prompt": "standing",
+    "newest": "time",
+    "score": "score",
+    "seed": "seed",
+    "model": "model",
+    "sampler": "sampler",
+    "steps": "steps",
+    "CFG scale": "cfg",
+}
+CONFIRM = "This cannot be undone. Image files are not touched."
+
+
+def build(part: Any) -> None:
+    """Build the part and wire it."""
+    with gr.Row():
+        search = gr.Textbox("", label="Prompt contains", elem_id="hps_board_search", scale=3)
+        model, sampler, scorer, source = (
+            gr.Dropdown([ANY], value=ANY, label=name, elem_id=f"hps_board_{name.lower()}", allow_custom_value=True)
+            for name in ("Model", "Sampler", "Scorer", "Source")
+        )
+        sort = gr.Dropdown(list(SORT_LABELS), value="newest", label="Sort by", elem_id="hps_board_sort")
+    with gr.Row():
+        show = gr.Button("Show", variant="primary", elem_id="hps_board_show")
+        back = gr.Button("Previous page", elem_id="hps_board_back")
+        on = gr.Button("Next page", elem_id="hps_board_on")
+        export = gr.Button("Export as CSV", elem_id="hps_board_export")
+        purge = gr.Button("Delete rows...", elem_id="hps_board_purge")
+    status = gr.HTML(elem_id="hps_board_status")
+    with gr.Row(visible=False) as asking:
+        days = gr.Number(0, label="Only rows older than so many days (0: all rows)", elem_id="hps_board_days")
+        really = gr.Button("Delete them", variant="stop", elem_id="hps_board_really")
+        no = gr.Button("Keep them", elem_id="hps_board_no")
+    file = gr.File(label="Exported rows", visible=False, elem_id="hps_board_file")
+    with gr.Row():
+        chosen = gr.Dropdown([], label="Row of this page", elem_id="hps_board_row", scale=2)
+        send_txt = gr.Button("Send to txt2img", interactive=False, elem_id="hps_board_txt2img")
+        send_img = gr.Button("Send to img2img", interactive=False, elem_id="hps_board_img2img")
+        drop = gr.Button("Delete this row", interactive=False, elem_id="hps_board_drop")
+    infotext = gr.Textbox("", label="Text of the row", lines=4, visible=False, elem_id="hps_board_infotext")
+    rows = gr.HTML(said("Press Show."), elem_id="hps_board_rows")
+    page, ids = gr.State(0), gr.State([])
+
+    filters = [search, model, sampler, scorer, source, sort]
+    shown = [
+        status,
+        rows,
+        chosen,
+        page,
+        ids,
+        infotext,
+        send_txt,
+        send_img,
+        drop,
+        asking,
+        model,
+        sampler,
+        scorer,
+        source,
+    ]
+
+    def listed(number: int, *values: Any) -> dict[Any, Any]:
+        tab_access.insist_private()
+        found, total, at = _page(number, *values)
+        some = dict.fromkeys((send_txt, send_img, drop), gr.update(interactive=False))
+        return {
+            status: gr.update(value=_summary(total, at, len(found))),
+            rows: gr.update(value=_table(found, at)),
+            chosen: gr.update(choices=[_label(row, at + k) for k, row in enumerate(found)], value=None),
+            page: at // PAGE,
+            ids: [row.id for row in found],
+            infotext: gr.update(value="", visible=False),
+            asking: gr.update(visible=False),
+            **some,
+            **_choices((model, sampler, scorer, source)),
+        }
+
+    safely = guarded(status)
+    show.click(safely(lambda *values: listed(0, *values)), inputs=filters, outputs=shown)
+    search.submit(safely(lambda *values: listed(0, *values)), inputs=filters, outputs=shown)
+    back.click(safely(lambda at, *values: listed(at - 1, *values)), inputs=[page, *filters], outputs=shown)
+    on.click(safely(lambda at, *values: listed(at + 1, *values)), inputs=[page, *filters], outputs=shown)
+    part.select(safely(lambda *values: listed(0, *values)), inputs=filters, outputs=shown)
+
+    def choose(place: Any, known: list[int]) -> dict[Any, Any]:
+        row = _row(place, known)
+        ready = gr.update(interactive=True)
+        told = {infotext: gr.update(value=infotext_of(row), visible=True)}
+        return {**told, send_txt: ready, send_img: ready, drop: ready}
+
+    picked = [status, infotext, send_txt, send_img, drop]
+    chosen.change(
+        safely(lambda label, known: choose(label, known) if label and known else {status: gr.update()}),
+        inputs=[chosen, ids],
+        outputs=picked,
+    )
+    _paste_buttons({"txt2img": send_txt, "img2img": send_img}, infotext)
+
+    def delete(place: Any, known: list[int], number: int, *values: Any) -> dict[Any, Any]:
+        tab_access.insist_private()
+        recording.opened().delete([_row(place, known).id])
+        return listed(number, *values)
+
+    drop.click(safely(delete), inputs=[chosen, ids, page, *filters], outputs=shown)
+
+    def ask() -> dict[Any, Any]:
+        tab_access.insist_private()
+        count = recording.opened().summary().rows
+        return {
+            asking: gr.update(visible=True),
+            status: gr.update(value=said(f"Delete rows of the ledger, which holds {count:,}? {CONFIRM}")),
+        }
+
+    purge.click(safely(ask), outputs=[asking, status])
+    no.click(lambda: (gr.update(visible=False), ""), outputs=[asking, status])
+
+    def clear(age: Any, *values: Any) -> dict[Any, Any]:
+        tab_access.insist_private()
+        older = float(age or 0)
+        count = recording.opened().purge(before=time.time() - 86400 * older if older > 0 else None)
+        pictures.forget()
+        return {**listed(0, *values), status: gr.update(value=said(f"{count:,} rows are deleted."))}
+
+    really.click(safely(clear), inputs=[days, *filters], outputs=shown)
+
+    def write(*values: Any) -> dict[Any, Any]:
+        tab_access.insist_private()
+        path = tab_access.new_file("hps-ledger", ".csv")
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            count = recording.opened().export(stream, "csv", _query(0, *values))
+        where = said(f"{count:,} rows are written to {tab_access.told(path)}.")
+        return {status: gr.update(value=where), file: gr.update(value=str(path), visible=True)}
+
+    export.click(safely(write), inputs=filters, outputs=[status, file])
+
+
+def _paste_buttons(buttons: dict[str, Any], infotext: Any) -> None:
+    """Have the host read the text of the row into its own fields, as its PNG Info does."""
+    from modules import infotext_utils
+
+    for name, button in buttons.items():
+        binding = infotext_utils.ParamBinding(paste_button=button, tabname=name, source_text_component=infotext)
+        infotext_utils.register_paste_params_button(binding)
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _query(number: int, search: Any, model: Any, sampler: Any, scorer: Any, source: Any, sort: Any) -> Query:
+    from ...hpskit.ledger import Query
+
+    return Query(
+        search=str(search or ""),
+        model=chosen_value(model),
+        sampler=chosen_value(sampler),
+        scorer=chosen_value(scorer),
+        source=chosen_value(source),
+        sort=SORT_LABELS.get(str(sort), "time"),
+        limit=PAGE,
+        offset=max(number, 0) * PAGE,
+    )
+
+
+def chosen_value(value: Any) -> str | None:
+    """Return what a filter asks for; None for any."""
+    text = str(value or "").strip()
+    return None if text in ("", ANY) else text
+
+
+def _page(number: int, *values: Any) -> tuple[tuple[Row, ...], int, int]:
+    """Return the rows of a page, how many there are in all, and the number of the first; the last page at most."""
+    ledger = recording.opened()
+    query = _query(number, *values)
+    found = ledger.rows(query)
+    if not found.rows and found.total:
+        query = _query((found.total - 1) // PAGE, *values)
+        found = ledger.rows(query)
+    return found.rows, found.total, query.offset
+
+
+def _row(label: Any, known: list[int]) -> Row:
+    """Return the row of a choice such as "23: 21.4000, seed 7", of the page with these ids."""
+    from ...hpskit.errors import LedgerError
+
+    tab_access.insist_private()
+    number = str(label).partition(":")[0]
+    place = (int(number) - 1) % PAGE if number.isdecimal() and len(number) < 12 else -1
+    row = recording.opened().row(known[place]) if 0 <= place < len(known) else None
+    if row is None:
+        raise LedgerError("Choose a row first; if it is gone, press Show.")
+    return row
+
+
+def _choices(components: tuple[Any, ...]) -> dict[Any, Any]:
+    facets = recording.opened().facets(limit=100, longest=200)
+    known = (facets.models, facets.samplers, facets.scorers)
+    found = {part: [ANY, *(one.value for one in values)] for part, values in zip(components, known)}  # noqa: B905
+    found[components[-1]] = [ANY, "webui", "comfyui", "cli"]
+    return {part: gr.update(choices=values) for part, values in found.items()}
+
+
+def _summary(total: int, at: int, count: int) -> str:
+    off = recording.why_off()
+    where = f"Rows {at + 1} to {at + count} of {total:,}." if total else "No row fits. Scored images appear here."
+    return said(f"{where}\n{off}" if off else where)
+
+
+def _table(found: tuple[Row, ...], at: int) -> str:
+    if not found:
+        return ""
+    ledger = recording.opened()
+    heads = ["", "Image", "Score", "Standing", "Seed", "Prompt and settings", "When"]
+    shown = [
+        [
+            str(at + k + 1),
+            Picture(ledger.thumbnail(row.id), f"Image of row {at + k + 1}"),
+            Lines(f"{row.score:.4f}", row.scorer),
+            _standing(row),
+            row.seed,
+            Lines(_cut(row.prompt, 240), settings_words(row), row.file),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(row.time)),
+        ]
+        for k, row in enumerate(found)
+    ]
+    note = said("Standing: standard deviations above the mean of all images of the same prompt, by the same scorer.")
+    return table(heads, shown, numbers=(2, 3, 4)) + note
+
+
+def _standing(row: Row) -> Lines:
+    known = "only one" if row.standing is None else f"{row.standing:+.2f}"
+    return Lines(known, f"of {row.group_n}")
+
+
+def settings_words(row: Row) -> str:
+    """Return how a picture was made, in one line."""
+    parts = [
+        row.model,
+        " ".join(part for part in (row.sampler, row.scheduler) if part),
+        f"{row.steps} steps" if row.steps is not None else "",
+        f"CFG {row.cfg:g}" if row.cfg is not None else "",
+        f"denoise {row.denoise:g}" if row.denoise is not None else "",
+        f"{row.width}x{row.height}" if row.width else "",
+        *(f"{name} {strength:g}" for name, strength in row.loras),
+        "img2img" if row.extra.get("img2img") else "",
+        f"optimised noise ({row.extra['method']})" if row.extra.get("method") else "",
+        "Extras" if row.extra.get("extras") else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _label(row: Row, at: int) -> str:
+    seed = f", seed {row.seed}" if row.seed is not None else ""
+    return f"{at + 1}: {row.score:.4f}{seed}, {_cut(row.prompt, 50)}"
+
+
+def _cut(words: str, most: int) -> str:
+    line = " ".join(words.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def infotext_of(row: Row) -> str:
+    """Return the host's own text of a picture, or one made of what the row knows."""
+    kept = row.extra.get("infotext")
+    if isinstance(kept, str) and kept:
+        return kept
+    known = {
+        "Steps": row.steps,
+        "Sampler": row.sampler,
+        "Schedule type": row.scheduler,
+        "CFG scale": None if row.cfg is None else f"{row.cfg:g}",
+        "Seed": row.seed,
+        "Size": f"{row.width}x{row.height}" if row.width else None,
+        "Model": row.model,
+    }
+    settings = ", ".join(f"{name}: {value}" for name, value in known.items() if value not in (None, ""))
+    negative = f"Negative prompt: {row.negative}" if row.negative else ""
+    return "\n".join(part for part in (row.prompt, negative, settings) if part)

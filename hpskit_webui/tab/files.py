@@ -1,0 +1,203 @@
+"""Scores of files that are there already: a folder of the server or uploads, best first within each prompt."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ...hpskit.errors import OutputError
+from ..bridge import host
+from ..record import pictures
+from . import access as tab_access
+from . import scoring as tab_scoring
+from .scoring import Outcome, Plan, Task, main_of
+from .view import Lines, Picture, guarded, guarded_steps, said, table, trouble
+
+MOST_ROWS, MOST_PICTURES, MOST_FILES = 300, 60, 200_000
+
+
+def build(part: Any) -> None:
+    """Build the part and wire it."""
+    open_folders = not tab_access.why_no_folders()
+    with gr.Row():
+        folder = gr.Textbox(
+            "", label="Folder on the machine of the server", visible=open_folders, elem_id="hps_files_folder", scale=3
+        )
+        below = gr.Checkbox(False, label="With subfolders", visible=open_folders, elem_id="hps_files_below")
+    uploads = gr.File(label="Or upload images", file_count="multiple", elem_id="hps_files_uploads")
+    with gr.Row():
+        scorer = gr.Dropdown(
+            host.scorer_choices(), value=host.default_scorer(), label="Scorer", elem_id="hps_files_scorer"
+        )
+        prompt = gr.Textbox("", label="Prompt (empty: each file's own)", elem_id="hps_files_prompt", scale=3)
+    with gr.Row(visible=open_folders):
+        action = gr.Dropdown(
+            list(tab_scoring.ACTIONS), value=tab_scoring.NOTHING, label="Afterwards", elem_id="hps_files_action"
+        )
+        keep = gr.Number(1, precision=0, label="How many are the best", elem_id="hps_files_keep")
+        least = gr.Number(0, label="Threshold", elem_id="hps_files_threshold")
+        sub = gr.Textbox("best", label="Into this subfolder", elem_id="hps_files_sub")
+        stamp = gr.Checkbox(False, label="Write the score into the files", elem_id="hps_files_stamp")
+    with gr.Row():
+        run = gr.Button("Score", variant="primary", elem_id="hps_files_run")
+        stop = gr.Button("Stop", elem_id="hps_files_stop")
+        last = gr.Button("Show the last result", elem_id="hps_files_last")
+    status = gr.HTML(elem_id="hps_files_status")
+    reports = gr.File(label="Table and report", file_count="multiple", visible=False, elem_id="hps_files_reports")
+    rows = gr.HTML(elem_id="hps_files_rows")
+
+    def shown(task: Task) -> dict[Any, Any]:
+        written, words = _write(task.outcome) if task.outcome.results else ([], "")
+        remark = trouble(task.error) if task.error else ""
+        more = said(_summary(task) + (f"\n{words}" if words else ""))
+        return {
+            status: gr.update(value=remark + more),
+            rows: gr.update(value=_table(task.outcome)),
+            reports: gr.update(value=[str(path) for path in written] or None, visible=bool(written)),
+        }
+
+    def scored(*values: Any) -> Any:
+        task = tab_scoring.begin(_plan(*values))
+        yield {status: gr.update(value=said("Reading the scorer.")), rows: gr.update(value="")}
+        for line in task.watch():
+            yield {status: gr.update(value=said(line))}
+        yield shown(task)
+
+    def stopped() -> dict[Any, Any]:
+        task = tab_scoring.current()
+        tab_access.insist_private()
+        if task is None or task.finished:
+            return {status: gr.update(value=said("Nothing is being scored."))}
+        task.cancel()
+        return {status: gr.update(value=said("Stopping; what is scored is kept."))}
+
+    def again() -> dict[Any, Any]:
+        tab_access.insist_private()
+        task = tab_scoring.current()
+        if task is None or not task.finished:
+            return {status: gr.update(value=said("There is no result yet."))}
+        return shown(task)
+
+    inputs = [folder, below, uploads, scorer, prompt, action, keep, least, sub, stamp]
+    run.click(guarded_steps(status)(scored), inputs=inputs, outputs=[status, rows, reports])
+    stop.click(guarded(status)(stopped), outputs=[status])
+    last.click(guarded(status)(again), outputs=[status, rows, reports])
+
+
+def _plan(
+    folder: Any,
+    below: Any,
+    uploads: Any,
+    scorer: Any,
+    prompt: Any,
+    action: Any,
+    keep: Any,
+    least: Any,
+    sub: Any,
+    stamp: Any,
+) -> Plan:
+    """Return what the controls ask for; the values come from a browser, whatever is hidden there."""
+    tab_access.insist_private()
+    named = str(folder or "").strip()
+    common = {"scorer": str(scorer), "prompt": str(prompt or "").strip()}
+    if not named:
+        files = tuple(Path(str(getattr(one, "name", one))) for one in uploads or ())
+        if not files:
+            raise OutputError("Name a folder, or upload images.")
+        if action not in (None, tab_scoring.NOTHING) or stamp:
+            raise OutputError("Uploads are copies: name the folder instead to copy, move or write into its files.")
+        return Plan(files, **common)
+    if uploads:
+        raise OutputError("There are a folder and uploads; take one of them away.")
+    root = tab_access.folder_of(named)
+    target = root / tab_access.subfolder(str(sub or "best"))
+    threshold = float(least) if isinstance(least, (int, float)) and math.isfinite(least) else None
+    count = int(keep) if isinstance(keep, (int, float)) and math.isfinite(keep) else 1
+    files = _files(root, bool(below), target)
+    return Plan(files, stamp=bool(stamp), action=str(action), keep=count, threshold=threshold, target=target, **common)
+
+
+def _files(root: Path, below: bool, target: Path) -> tuple[Path, ...]:
+    """Return the images of a folder, but for those that an earlier run has put aside."""
+    from ...hpskit.commands.inputs import find_images
+
+    found = [path for path in find_images([str(root)], below)[0] if target not in path.parents]
+    if not found:
+        raise OutputError(f"{root} holds no image file{'' if below else '; perhaps its subfolders do'}.")
+    if len(found) > MOST_FILES:
+        raise OutputError(f"{root} holds {len(found):,} images; score at most {MOST_FILES:,} at once.")
+    return tuple(found)
+
+
+def _summary(task: Task) -> str:
+    outcome = task.outcome
+    ended = " It was stopped; nothing was copied or moved." if task.cancelled else ""
+    lines = [f"{len(outcome.results):,} of {len(task.plan.files):,} files are scored.{ended}"]
+    if outcome.failures:
+        names = "; ".join(f"{path.name}: {reason}" for path, reason in outcome.failures[:5])
+        more = f", and {len(outcome.failures) - 5:,} more" if len(outcome.failures) > 5 else ""
+        lines.append(f"Not scored: {names}{more}.")
+    return "\n".join([*lines, *outcome.remarks[:8]])
+
+
+def _table(outcome: Outcome) -> str:
+    shown: list[list[Any]] = []
+    parts: list[str] = []
+    left = MOST_ROWS
+    for prompt, pool in outcome.pools():
+        if left <= 0:
+            parts.append(said("The others are in the table and the report."))
+            break
+        rows = []
+        for rank, one in enumerate(pool[:left], start=1):
+            path = outcome.placed.get(one.path, one.path)
+            small = pictures.small(path) if len(shown) + len(rows) < MOST_PICTURES else None
+            rows.append(
+                [str(rank), Picture(small, path.name), f"{main_of(one):.4f}", Lines(path.name, path.parent.name)]
+            )
+        shown += rows
+        left -= len(rows)
+        words = f"{prompt or 'No prompt'} ({len(pool):,} image{'' if len(pool) == 1 else 's'})"
+        parts.append(said(words[:600]) + table(["", "Image", "Score", "File"], rows, numbers=(0, 2)))
+    return "".join(parts)
+
+
+def _write(outcome: Outcome) -> tuple[list[Path], str]:
+    """Write table and report; return them and where they lie."""
+    import csv
+
+    from ...hpskit.ledger.export import cell
+
+    path = tab_access.new_file("hps-scores", ".csv")
+    names = list(outcome.results[0].scores)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["rank", *names, "file", "now at", "prompt"])
+        for prompt, pool in outcome.pools():
+            for rank, one in enumerate(pool, start=1):
+                now = str(outcome.placed.get(one.path, ""))
+                scores = [one.scores.get(name, "") for name in names]
+                writer.writerow([rank, *scores, cell(str(one.path)), cell(now), cell(prompt)])
+    page = _report(outcome, path.with_suffix(".html"))
+    return [path, page], f"Saved: {tab_access.told(path)} and {page.name}."
+
+
+def _report(outcome: Outcome, path: Path) -> Path:
+    from ...hpskit.report import Column, Gallery, Note, Report, Table, write_report
+    from ...hpskit.report import Picture as Shown
+
+    best: list[Any] = []
+    rows: list[list[Any]] = []
+    for prompt, pool in outcome.pools():
+        for rank, one in enumerate(pool, start=1):
+            file = outcome.placed.get(one.path, one.path)
+            rows.append([rank, main_of(one), file.name, prompt[:500]])
+            data = pictures.small(file) if rank <= 4 and len(best) < MOST_PICTURES else None
+            if data:
+                best.append(Shown(data, f"{file.name}: {prompt[:120]}", rank, main_of(one)))
+    columns = [Column("rank"), Column("score", 4), Column("file", mono=True), Column("prompt")]
+    sections = (Note(), Gallery(best, "Best of each prompt"), Table(columns, rows[:5000], "All images"))
+    return write_report(path, Report(f"Scores of {len(rows):,} files", tab_scoring.stamp_of_now(), sections))

@@ -1,0 +1,88 @@
+"""The scorers on this machine: what is here, what can be downloaded, and what is in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ..bridge import downloads, host
+from . import access as tab_access
+from .view import Lines, guarded, guarded_steps, said, table
+
+
+def build(part: Any) -> None:
+    """Build the part and wire it; the list is made when the part is opened."""
+    listing = gr.HTML(said("Press Refresh."), elem_id="hps_models_list")
+    with gr.Row():
+        refresh = gr.Button("Refresh", elem_id="hps_models_refresh")
+        name = gr.Dropdown([], label="Not on this machine", elem_id="hps_models_name")
+        get = gr.Button("Download", variant="primary", elem_id="hps_models_download")
+        stop = gr.Button("Stop the download", elem_id="hps_models_stop")
+        unload = gr.Button("Unload all scorers from memory", elem_id="hps_models_unload")
+    status = gr.HTML(elem_id="hps_models_status")
+
+    def listed() -> dict[Any, Any]:
+        missing = [label for label, _ in downloads.choices()]
+        return {
+            listing: gr.update(value=_listing()),
+            name: gr.update(choices=missing, value=missing[0] if missing else None),
+            status: gr.update(value=said(downloads.status().words())),
+        }
+
+    def fetched(label: Any) -> Any:
+        tab_access.insist_private()
+        known = dict(downloads.choices())
+        if label not in known:
+            yield {status: gr.update(value=said("Choose a scorer that is not on this machine."))}
+            return
+        for line in downloads.followed(known[label]):
+            yield {status: gr.update(value=said(line))}
+        yield {**listed(), status: gr.update(value=said(downloads.status().words()))}
+
+    def stopped() -> dict[Any, Any]:
+        tab_access.insist_private()
+        downloads.cancel()
+        return {status: gr.update(value=said("Stopping. What has arrived is kept."))}
+
+    def unloaded() -> dict[Any, Any]:
+        from modules.call_queue import queue_lock
+
+        with queue_lock:
+            count = host.unload()
+        words = "No scorer was in memory." if not count else f"Unloaded: {count}. The next score reads it again."
+        return {status: gr.update(value=said(words)), listing: gr.update(value=_listing())}
+
+    safely, shown = guarded(status), [listing, name, status]
+    refresh.click(safely(listed), outputs=shown)
+    part.select(safely(listed), outputs=shown)
+    get.click(guarded_steps(status)(fetched), inputs=[name], outputs=shown)
+    stop.click(safely(stopped), outputs=[status])
+    unload.click(safely(unloaded), outputs=[status, listing])
+
+
+def _listing() -> str:
+    from ...hpskit.cards import load_cards
+    from ...hpskit.errors import HpsError
+
+    rows = []
+    for one in load_cards().values():
+        size = sum(file.bytes or 0 for file in one.files) / 1e9
+        try:
+            files = host.locate(one.id)
+            where = "here" if all(file.shipped for file in one.files) else _places(files)
+        except HpsError:
+            where = "not on this machine"
+        shipped = all(file.shipped for file in one.files)
+        rows.append(
+            [Lines(one.name, one.id), one.domain, "shipped" if shipped else f"{size:.1f} GB", one.licence, where]
+        )
+    memory = len(host._recent)
+    loaded = f"In memory now: {memory} scorer{'' if memory == 1 else 's'}." if memory else "No scorer is in memory now."
+    where = tab_access.told(host.models_folder())
+    note = f"Put files into {where}, or name a further folder in the settings under HPS.\n{loaded}"
+    return table(["Scorer", "Judges", "Size", "Licence", "Files"], rows, numbers=(2,)) + said(note)
+
+
+def _places(files: Any) -> str:
+    return ", ".join(dict.fromkeys(tab_access.told(path) for path in files.values()))
