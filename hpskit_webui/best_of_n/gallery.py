@@ -1,8 +1,9 @@
 """Which picture of a job's result belongs to which candidate, and the result with only some of them.
 
 The host's list of pictures is no list of candidates: masks stand between them, other extensions append theirs, and any
-of them may have been replaced by a copy. So pictures are told by identity, by the record in their `info`, or by their
-infotext, and never by their number; whatever nobody knows stays at the tail.
+of them may have been replaced. So pictures are told by identity, by the record in their `info`, or by their infotext.
+Their number tells only where the list is as long as what was made, and all that are known stand in their own places:
+then a picture that nobody knows stands for the candidate in whose place it is. Otherwise it stays at the tail.
 """
 
 from __future__ import annotations
@@ -53,6 +54,13 @@ class Group:
     picture: Any
     text: str
     masks: list[Any] = field(default_factory=list)
+    replaced: bool = False
+    """Whether another extension shows a picture of its own in place of the one that was made."""
+
+    @property
+    def to_save(self) -> Any:
+        """The picture that the host would have written: what is replaced in the result is saved before that."""
+        return self.made.picture if self.replaced else self.picture
 
 
 @dataclass
@@ -74,7 +82,9 @@ def split(processed: Any, made: Sequence[Made], masks: int) -> Result:
     texts = list(processed.infotexts[first:])
     groups = [Group(m, m.picture, texts[k] if k < len(texts) else _text(m.picture)) for k, m in enumerate(made)]
     tail: list[Any] = []
-    for image, group in _assigned(processed.images[first:], groups):
+    images = list(processed.images[first:])
+    _stand_in(images, groups, masks + 1)
+    for image, group in _assigned(images, groups):
         if group is None:
             tail.append(image)
         elif image is not group.picture:
@@ -89,13 +99,26 @@ def split(processed: Any, made: Sequence[Made], masks: int) -> Result:
     )
 
 
+def _stand_in(images: Sequence[Any], groups: Sequence[Group], step: int) -> None:
+    """Let pictures that nobody knows stand for the candidates in whose places they are, if the places are right."""
+    if len(images) != step * len(groups):
+        return
+    places = {id(group): step * k for k, group in enumerate(groups)}
+    owners = [_find(image, groups) for image in images]
+    if any(owner is not None and places[id(owner)] != k for k, owner in enumerate(owners)):
+        return
+    for k, group in enumerate(groups):
+        if owners[step * k] is None and isinstance(getattr(images[step * k], "info", None), dict):
+            group.picture, group.replaced = images[step * k], True
+
+
 def _assigned(images: Sequence[Any], groups: Sequence[Group]) -> Iterator[tuple[Any, Group | None]]:
     """Yield every picture with the group that it is of, or that it stands behind."""
     waiting, last = list(groups), None
     for image in images:
         found = _find(image, waiting)
         if found is not None:
-            waiting.remove(found)
+            waiting = [group for group in waiting if group is not found]
             found.picture, last = image, found
         yield image, last
 
@@ -103,7 +126,7 @@ def _assigned(images: Sequence[Any], groups: Sequence[Group]) -> Iterator[tuple[
 def _find(image: Any, groups: Sequence[Group]) -> Group | None:
     info = getattr(image, "info", {})
     tests = (
-        lambda group: image is group.made.picture,
+        lambda group: image is (group.picture if group.replaced else group.made.picture),
         lambda group: bool(info.get(TAG)) and info.get(TAG) == group.made.picture.info.get(TAG),
         lambda group: bool(info.get(TEXT)) and info.get(TEXT) == group.text,
     )

@@ -53,12 +53,12 @@ class Saver:
 
     def save(self, group: Group, number: int, total: int, masks: Sequence[tuple[str, Any]] = ()) -> None:
         """Write a picture and its masks (suffix, picture) as the host would have."""
-        path = self._write(group, group.picture, number, total)
+        path = self._write(group, group.to_save, number, total)
         if path in self._paths:
             # A pattern without seed or number has just overwritten an earlier picture of this very job.
             earlier, *place = self._paths[path]
-            self._write(earlier, earlier.picture, *place)
-            path = self._write(group, group.picture, number, total, suffix=f"-{number + 1}")
+            self._write(earlier, earlier.to_save, *place)
+            path = self._write(group, group.to_save, number, total, suffix=f"-{number + 1}")
         if path:
             self._paths[path] = (group, number, total)
         for suffix, mask in masks:
@@ -66,7 +66,7 @@ class Saver:
 
     def reject(self, group: Group, number: int, total: int) -> None:
         """Write a candidate that was not kept into the folder for such."""
-        self._write(group, group.picture, number, total, folder=str(Path(self.p.outpath_samples) / REJECTED))
+        self._write(group, group.to_save, number, total, folder=str(Path(self.p.outpath_samples) / REJECTED))
 
     def _write(self, group: Group, picture: Any, number: int, total: int, *, suffix: str = "", folder: str = "") -> str:
         from modules import images, shared

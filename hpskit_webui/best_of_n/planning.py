@@ -276,14 +276,16 @@ def write_text(group: Group) -> None:
     from modules import shared
 
     if shared.opts.enable_pnginfo:
-        group.picture.info[TEXT] = group.text
+        for picture in (group.picture, group.to_save):
+            picture.info[TEXT] = group.text
 
 
 def tag(group: Group, **extra: Any) -> None:
     """Add fields to the record in a picture."""
     with suppress(KeyError, ValueError, TypeError):
         known = json.loads(group.made.picture.info[TAG])
-        group.picture.info[TAG] = json.dumps({**known, **extra}, ensure_ascii=False)
+        for picture in (group.picture, group.to_save):
+            picture.info[TAG] = json.dumps({**known, **extra}, ensure_ascii=False)
 
 
 def group_of(p: Any, made: Made) -> Group:

@@ -103,18 +103,49 @@ def test_an_image_that_another_extension_replaces_is_the_one_that_is_kept(web: W
         assert picture.convert("RGB").tobytes() == alone.convert("RGB").tobytes()
 
 
+def paint(p: Any, processed: Any) -> None:
+    first = processed.index_of_first_image
+    for k in range(first, len(processed.images)):
+        processed.images[k] = Image.new("RGB", processed.images[k].size, (0, 0, k - first + 1))
+
+
+def painted(web: Web, done: Any) -> list[int]:
+    """Return the number that is painted on every picture, 0 where there is none."""
+    found = [picture.convert("RGB").getpixel((0, 0)) for picture in web.pictures(done)]
+    return [blue if (red, green) == (0, 0) else 0 for red, green, blue in found]
+
+
+@both
+@pytest.mark.parametrize("first", [True, False])
+def test_pictures_that_replace_the_result_stand_for_their_candidates(web: Web, mode: str, first: bool) -> None:
+    panel = {"mode": mode, "candidates": 4, "keep": 2}
+    plain = web.txt2img(panel)
+    web.add_script("Painter", first=first, postprocess=paint)
+    web.saved.clear()
+    done = web.txt2img(panel, seed=1)
+    assert web.seeds(done) == done.all_seeds == web.seeds(plain)
+    assert web.scores(done) == web.scores(plain)
+    # The number is the place of the candidate where the painter sees all of them, and of the result otherwise.
+    all_seen = first and mode == "best-of-n"
+    assert painted(web, done) == (web.seeds(done) if all_seen else [1, 2])
+    files = [one.image.convert("RGB").tobytes() for one in web.saved if not one.grid]
+    assert files == [picture.convert("RGB").tobytes() for picture in web.pictures(plain)]
+    assert [web.module("saving").record_of(one.image)["rank"] for one in web.saved if not one.grid] == [1, 2]
+
+
 @both
 def test_strangers_in_the_result_cost_no_kept_image(web: Web, mode: str) -> None:
-    def replace(p: Any, processed: Any) -> None:
-        for k in range(processed.index_of_first_image, len(processed.images)):
-            processed.images[k] = Image.new("RGB", processed.images[k].size, (0, 0, k + 1))
+    def cut(p: Any, processed: Any) -> None:
+        paint(p, processed)
+        del processed.images[-1]
 
-    plain = web.seeds(web.txt2img({"mode": mode, "candidates": 4, "keep": 2}))
-    web.add_script("Painter", first=True, postprocess=replace)
-    done = web.txt2img({"mode": mode, "candidates": 4, "keep": 2})
-    assert web.seeds(done) == done.all_seeds == plain  # nobody can tell whose the painted ones are: they stay behind
-    painted = [picture.getpixel((0, 0))[:2] == (0, 0) for picture in web.pictures(done)]
-    assert painted == ([False] * 2 + [True] * 4 if mode == "best-of-n" else [True] * 2)
+    panel = {"mode": mode, "candidates": 4, "keep": 2}
+    plain = web.txt2img(panel)
+    web.add_script("Painter", first=True, postprocess=cut)
+    done = web.txt2img(panel)
+    assert web.seeds(done) == done.all_seeds == web.seeds(plain)
+    # Nobody can tell whose the three painted ones are: they stay behind.
+    assert painted(web, done) == ([0, 0, 1, 2, 3] if mode == "best-of-n" else [1])
 
 
 @both

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -53,12 +54,37 @@ def test_a_copy_by_another_extension_is_known_by_its_record_or_text() -> None:
     assert result.tail == []
 
 
-def test_a_picture_that_nobody_knows_does_not_cost_a_candidate() -> None:
-    made, processed = job(2, 0)
-    processed.images[1] = stranger = picture()
-    result = gallery.split(processed, made, 0)
-    assert result.groups[1].picture is made[1].picture
-    assert result.tail == [stranger]
+@pytest.mark.parametrize("masks", [0, 1, 2])
+def test_a_picture_in_the_place_of_a_candidate_stands_for_it(masks: int) -> None:
+    made, processed = job(3, masks)
+    step = masks + 1
+    processed.images[step] = stranger = picture()
+    result = gallery.split(processed, made, masks)
+    shown = [group.picture for group in result.groups]
+    assert [id(image) for image in shown] == [id(made[0].picture), id(stranger), id(made[2].picture)]
+    assert [id(group.to_save) for group in result.groups] == [id(one.picture) for one in made]
+    assert [len(group.masks) for group in result.groups] == [masks] * 3
+    assert result.tail == []
+
+
+@pytest.mark.parametrize("masks", [0, 1])
+def test_all_pictures_may_be_replaced(masks: int) -> None:
+    made, processed = job(4, masks)
+    processed.images = [picture() for _ in processed.images]
+    result = gallery.split(processed, made, masks)
+    assert [id(group.picture) for group in result.groups] == [id(image) for image in processed.images[:: masks + 1]]
+    assert result.tail == []
+
+
+def test_where_places_are_wrong_nobody_stands_for_anybody() -> None:
+    made, processed = job(3, 0)
+    first, second, third = processed.images
+    stranger = picture()
+    for images in ([first, third, stranger], [stranger, second, third, first], [stranger], [stranger] * 4):
+        processed.images = list(images)
+        result = gallery.split(processed, made, 0)
+        assert [id(group.picture) for group in result.groups] == [id(first), id(second), id(third)]
+        assert [id(image) for image in result.tail] == [id(image) for image in images if image is stranger]
 
 
 def test_grids_of_others_stay_in_front() -> None:
