@@ -18,6 +18,7 @@ import torch
 
 from ..hpskit.autodiff.recompute import Manner, recomputed
 from ..hpskit.errors import GradientError
+from .guider_stand_in import GuiderStandIn
 
 LEVELS = ("none", "steps", "blocks", "full")
 """What is checkpointed: nothing, denoiser calls, blocks of the network, or both."""
@@ -39,23 +40,12 @@ class Calls:
     manner: Manner = field(default_factory=Manner)
 
 
-class StepGuider:
+class StepGuider(GuiderStandIn):
     """What the twin of a sampler sees as its guider: counts calls, lets interrupts through, checkpoints each call."""
 
     def __init__(self, guider: Any, calls: Calls, checkpointed: bool, options: Any = None) -> None:
         """`options` are the model options of the run."""
-        self.__dict__.update(_guider=guider, _calls=calls, _checkpointed=checkpointed, _options=options)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_guider"], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.__dict__["_guider"], name, value)
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        """Pass isinstance() checks that the guider passes."""
-        return type(self.__dict__["_guider"])
+        super().__init__(guider, _calls=calls, _checkpointed=checkpointed, _options=options)
 
     def __call__(
         self, x: torch.Tensor, timestep: torch.Tensor, model_options: Any = None, seed: int | None = None

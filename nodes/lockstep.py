@@ -24,6 +24,7 @@ import torch
 
 from ..hpskit.autodiff.randomstate import RandomState, preserved_random_state
 from .cfg_hooks import merged, signature
+from .guider_stand_in import GuiderStandIn
 
 log = logging.getLogger("hps")
 JOIN_SECONDS = 30.0
@@ -152,22 +153,11 @@ class Fiber:
             )
 
 
-class GuiderProxy:
+class GuiderProxy(GuiderStandIn):
     """What a candidate's sampler sees as its guider: model calls go to the owner, everything else to the real one."""
 
     def __init__(self, guider: Any, fiber: Fiber) -> None:
-        self.__dict__.update(_guider=guider, _fiber=fiber)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_guider"], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.__dict__["_guider"], name, value)
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        """Pass isinstance() checks that the guider passes."""
-        return type(self.__dict__["_guider"])
+        super().__init__(guider, _fiber=fiber)
 
     def __call__(
         self, x: torch.Tensor, timestep: torch.Tensor, model_options: Any = None, seed: int | None = None
