@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management as mm
 import torch
-from comfy_inside import Graph, Run, node_class, pack, server
+from comfy_inside import Graph, Run, node_class, pack, server, sibling
 
-
-def _load_tiny() -> Any:
-    path = Path(__file__).with_name("best_of_n_tiny.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-tiny = _load_tiny()
+tiny = sibling("best_of_n_tiny")
 IMAGES, LATENTS, SEED, NOISE, KEPT_TABLE, TABLE, SCORES, SEEDS, REPORT = range(9)
 TOLERANCE = 5e-6
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import inspect
-import sys
-from pathlib import Path
 from typing import Any
 
 import comfy.cldm.cldm
@@ -20,22 +17,11 @@ import comfy_extras.nodes_model_advanced as advanced
 import comfy_extras.nodes_pag as pag
 import comfy_extras.nodes_tomesd as tome
 import torch
-from comfy_inside import pack
+from comfy_inside import pack, sibling
 
 import nodes
 
-
-def _load(name: str) -> Any:
-    path = Path(__file__).with_name(f"{name}.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-probe = _load("gradients_probe")
+probe = sibling("gradients_probe")
 tiny = probe.tiny
 
 

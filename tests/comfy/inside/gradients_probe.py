@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import comfy.sample
 import comfy.samplers
 import torch
-from comfy_inside import pack
+from comfy_inside import pack, sibling
 
 STEP = 2e-2
 """Length of a finite difference along the gradient, for noise of norm about 16 to 32."""
@@ -19,17 +16,7 @@ LIMIT = 5e-4
 """Largest relative error of a gradient against a finite difference, in fp32."""
 
 
-def _load_tiny() -> Any:
-    path = Path(__file__).with_name("best_of_n_tiny.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-tiny = _load_tiny()
+tiny = sibling("best_of_n_tiny")
 
 
 @dataclasses.dataclass

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import comfy.k_diffusion.sampling as stock
 import comfy.samplers
 import torch
-from comfy_inside import pack
+from comfy_inside import pack, sibling
 
-
-def _load(name: str) -> Any:
-    path = Path(__file__).with_name(f"{name}.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-probe = _load("gradients_probe")
+probe = sibling("gradients_probe")
 SAMPLERS = [name for name in comfy.samplers.SAMPLER_NAMES if name not in ("dpm_adaptive", "ar_video")]
 
 

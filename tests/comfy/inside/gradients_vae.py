@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,20 +10,9 @@ import comfy.ldm.wan.vae
 import comfy.sd
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
-from comfy_inside import pack
+from comfy_inside import pack, sibling
 
-
-def _load(name: str) -> Any:
-    path = Path(__file__).with_name(f"{name}.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-probe = _load("gradients_probe")
+probe = sibling("gradients_probe")
 tiny = probe.tiny
 LIMIT = 5e-4
 KINKED = 2e-2

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import math
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
 
 import torch
-from comfy_inside import Graph, free, loaded, node_class, pack
+from comfy_inside import Graph, free, loaded, node_class, pack, sibling
 
-
-def _parts() -> Any:
-    path = Path(__file__).with_name("optimize_noise_parts.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-parts = _parts()
+parts = sibling("optimize_noise_parts")
 tiny = parts.tiny
 NOISE, LATENT, IMAGE, START, CURVE, TABLE, REPORT = range(7)
 

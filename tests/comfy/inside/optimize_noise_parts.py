@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
-from comfy_inside import Graph, Run, pack
-
-
-def sibling(name: str) -> Any:
-    """Return a module of this folder."""
-    path = Path(__file__).with_name(f"{name}.py")
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
+from comfy_inside import Graph, Run, pack, sibling
 
 tiny = sibling("best_of_n_tiny")
 NOISE, LATENT, IMAGE, START, CURVE, TABLE, REPORT = range(7)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,20 +11,9 @@ from typing import Any
 import comfy.model_management as mm
 import comfy.utils
 import torch
-from comfy_inside import base, pack
+from comfy_inside import base, pack, sibling
 
-
-def _parts() -> Any:
-    path = Path(__file__).with_name("optimize_noise_parts.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-parts = _parts()
+parts = sibling("optimize_noise_parts")
 tiny = parts.tiny
 NOISE, TABLE, REPORT, LATENT = parts.NOISE, parts.TABLE, parts.REPORT, parts.LATENT
 BOTH = (parts.GRADIENT[0], parts.SEARCH[0])

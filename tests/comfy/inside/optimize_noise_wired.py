@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import comfy.controlnet
 import comfy.k_diffusion.sampling
 import comfy.samplers
 import torch
+from comfy_inside import sibling
 
-
-def _parts() -> Any:
-    path = Path(__file__).with_name("optimize_noise_parts.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-parts = _parts()
+parts = sibling("optimize_noise_parts")
 tiny = parts.tiny
 LATENT, REPORT = parts.LATENT, parts.REPORT
 BOTH = (parts.GRADIENT[0], parts.SEARCH[0])

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import logging
 import math
 import sys
 import weakref
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management as mm
 import comfy.samplers
 import torch
-from comfy_inside import Graph, Node, Run, node_class, pack, server
+from comfy_inside import Graph, Node, Run, node_class, pack, server, sibling
 
 import nodes
 
-
-def _load_tiny() -> Any:
-    path = Path(__file__).with_name("best_of_n_tiny.py")
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-tiny = _load_tiny()
+tiny = sibling("best_of_n_tiny")
 steer = pack("nodes.steer")
 PROMPT = "a yellow star to the left of a white circle on a blue background"
 DEFAULTS = {"strength": 0.1, "start_percent": 0.0, "end_percent": 1.0, "every": 1, "inner_steps": 1, "max_nudge": 0.3}
