@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
 from ..hpskit.errors import HpsError
+from ..hpskit.report import markup
 from . import infotext, options
 from .bridge import host
 from .options import BEST, BEST_FIRST, GRADIENT, LABELS, OFF, SCORE, SEARCH, Options
@@ -263,7 +263,7 @@ def missing(scorer: str) -> str:
 
 
 def _paragraph(text: str, kind: str) -> str:
-    return f'<p class="{kind}">{html.escape(text, quote=True)}</p>'
+    return markup.tag("p", {"class": kind}, markup.text(text))
 
 
 def _pasted_mode(params: Mapping[str, Any]) -> Any:

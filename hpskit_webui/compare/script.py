@@ -11,6 +11,7 @@ import gradio as gr
 from modules import scripts
 
 from ...hpskit.errors import HpsError, StudyError
+from ...hpskit.report.markup import tag, text
 from ..bridge import host
 from ..xyz import axes as xyz
 from . import axes as compare_axes
@@ -49,7 +50,7 @@ class HpsCompare(scripts.Script):  # type: ignore[misc, no-any-unimported]
     def ui(self, is_img2img: bool) -> list[Any]:
         """Return the components in the order of ARGS."""
         axes = compare_axes.known(is_img2img)
-        gr.HTML(f"<p>{_HELP}</p>")
+        gr.HTML(tag("p", {}, text(_HELP)))
         made = []
         for letter, first in zip("xyz", ("Steps", compare_axes.NOTHING, compare_axes.NOTHING)):  # noqa: B905
             made += self._axis(letter, first if first in axes else compare_axes.NOTHING, axes)

@@ -41,6 +41,7 @@ class Fresh(Image.Image):
 
     @info.setter
     def info(self, value: Any) -> None:
+        """Take new texts; the record of the result replaces any that is in them."""
         self._texts = {key: text for key, text in dict(value or {}).items() if key != TAG}
         if self.record:
             self._texts[TAG] = self.record

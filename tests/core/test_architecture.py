@@ -281,6 +281,32 @@ def test_nothing_runs_text_as_code() -> None:
     assert not (found := offenders(dangerous_calls, [*LIBRARY, *DOORS])), found
 
 
+MAKES_MARKUP = ("hpskit/report/markup.py", "hpskit/report/page.py")
+"""Where text becomes HTML: `markup` escapes whatever comes in, `page` adds the pack's own style and script."""
+ELEMENT = re.compile(r"</?[a-z][a-z0-9-]*(\s+[a-z-]+=|\s*/?>)")
+
+
+def markup_by_hand(source: Source) -> Iterator[Finding]:
+    for node in ast.walk(source.tree):
+        parts: list[ast.expr] = []
+        if isinstance(node, ast.JoinedStr) and any(isinstance(part, ast.FormattedValue) for part in node.values):
+            parts = node.values
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Mod)):
+            parts = [node.left, node.right]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+            parts = [node.func.value]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Markup":
+            yield node.lineno, "Markup() of a text that nobody escaped"
+        texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+        if ELEMENT.search("".join(texts)):
+            yield node.lineno, "HTML put together by hand: hpskit/report/markup.py escapes"
+
+
+def test_only_markup_makes_html() -> None:
+    files = [source for source in [*LIBRARY, *DOORS] if source.name not in MAKES_MARKUP]
+    assert not (found := offenders(markup_by_hand, files)), found
+
+
 # --- size and documentation -------------------------------------------------------------------------------------------
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -327,7 +353,7 @@ def test_functions_stay_short() -> None:
 
 
 def test_everything_public_has_a_docstring() -> None:
-    assert not (found := offenders(undocumented, [*LIBRARY, *NODES])), found
+    assert not (found := offenders(undocumented, [*LIBRARY, *NODES, *WEBUI])), found
 
 
 PERSONAL = re.compile(r"(?<![\w.~:>}/-])/(?:root|work|home|Users)(?=/|[\"'`\s,;)]|$)", re.MULTILINE)
@@ -383,6 +409,11 @@ def test_no_path_of_somebodys_machine_is_left_behind() -> None:
         (dangerous_calls, "hpskit/cli.py", "import os\nos.system('ls')"),
         (dangerous_calls, "hpskit/cli.py", "from pickle import loads"),
         (dangerous_calls, "hpskit/cli.py", "import subprocess\nsubprocess.run(command, shell=True)"),
+        (markup_by_hand, "nodes/score.py", "f'<p>{words}</p>'"),
+        (markup_by_hand, "nodes/score.py", "'<td class=\"x\">' + words"),
+        (markup_by_hand, "nodes/score.py", "'<td class=\"x\">%s' % words"),
+        (markup_by_hand, "nodes/score.py", "'<b>{}</b>'.format(words)"),
+        (markup_by_hand, "nodes/score.py", "markup.Markup(words)"),
         (undocumented, "hpskit/cli.py", '"""Doc."""\nclass A:\n    """Doc."""\n    def b(self): ...'),
         (undocumented, "hpskit/cli.py", "x = 1"),
     ],
@@ -395,9 +426,9 @@ def test_what_is_allowed_passes() -> None:
     good = (
         '"""Doc."""\nfrom ..images import quantize\nfrom . import vit\nfrom urllib.parse import quote\nmodel.eval()\n'
     )
-    good += "torch.load(path, weights_only=True)\n\ndef _f():\n    return 1\n"
+    good += "torch.load(path, weights_only=True)\ntag('p', {}, text(f'{1} < 2'))\n\ndef _f():\n    return 1\n"
     scans = [upward_imports, host_imports, absolute_self_imports, network_imports, unsafe_loads, dangerous_calls]
-    for scan in [*scans, prints, undocumented]:
+    for scan in [*scans, prints, undocumented, markup_by_hand]:
         assert not offenders(scan, [Source("hpskit/scorers/clip.py", good)])
 
 
