@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import StudyError
 from ..study.records import Cell
 from ..study.sources import Scoring, Shot, unique
-from . import bulk, console, inputs, recording, session
+from . import bulk, console, inputs, session
 from .inputs import Job
 from .recording import Recorder
 from .session import Outcome
@@ -22,6 +22,7 @@ from .session import Outcome
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..ledger.scored import Trace
     from ..metadata import PromptInfo
 
 _log = logging.getLogger("hps")
@@ -80,12 +81,13 @@ class Watcher:
             return Seen()
 
 
-def seen_of(image: Tensor, info: PromptInfo | None, trace: recording.Trace | None, *, pictures: bool) -> Seen:
+def seen_of(image: Tensor, info: PromptInfo | None, trace: Trace | None, *, pictures: bool) -> Seen:
     """Return what is kept of a picture, uint8 [3, H, W]; what was recorded of it is not worked out again."""
     from ..ledger.picture import pixel_hash, thumbnail_of
+    from ..ledger.scored import picture_of
 
     height, width = int(image.shape[-2]), int(image.shape[-1])
-    picture = None if trace is not None else recording.picture_of(image)
+    picture = None if trace is not None else picture_of(image)
     digest = trace.image_hash if trace is not None else pixel_hash(picture) if picture is not None else ""
     thumbnail = trace.thumbnail if trace is not None else None
     if picture is not None and pictures:

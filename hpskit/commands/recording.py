@@ -12,7 +12,6 @@ import os
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,25 +23,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from ..ledger import Entry, Ledger
+    from ..ledger import Ledger
+    from ..ledger.scored import Trace
     from ..metadata import PromptInfo
     from ..types import ScorerInfo
     from .bulk import Scored
     from .inputs import Job
 
 _log = logging.getLogger("hps")
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What stays of a picture when its pixels are gone."""
-
-    image_hash: str
-    width: int
-    height: int
-    thumbnail: bytes | None
-    settings: Mapping[str, Any]
-    """Fields of an entry that tell how the picture was made."""
 
 
 class Recorder:
@@ -54,7 +42,8 @@ class Recorder:
     def __init__(self, ledger: Ledger | None) -> None:
         self._ledger = ledger
         self._run = uuid.uuid4().hex
-        self._traces: dict[Job, Trace] = {}
+        self._traces: dict[Job, tuple[Trace, dict[str, Any]]] = {}
+        """With the fields of an entry that tell how the picture was made."""
         self._hashes: dict[Path, str] = {}
 
     def __enter__(self) -> Recorder:
@@ -80,8 +69,11 @@ class Recorder:
         """
         if self._ledger is None:
             return None
+        from ..ledger import scored
+
         try:
-            trace = self._traces[job] = trace_of(picture_of(image), settings_of(info))
+            trace = scored.trace_of(scored.picture_of(image))
+            self._traces[job] = (trace, scored.made_of(info))
         except Exception as error:  # one strange picture must not fail for its entry's sake
             _log.info("%s gets no entry in the ledger", job.path, exc_info=error)
             return None
@@ -89,23 +81,26 @@ class Recorder:
 
     def scored(self, job: Job, result: Scored | None) -> None:
         """Write the entry of a picture that was looked at; without a result only forget it."""
-        trace = self._traces.pop(job, None)
-        if self._ledger is None or trace is None or result is None:
+        found = self._traces.pop(job, None)
+        if self._ledger is None or found is None or result is None:
             return
+        trace, made = found
         file = os.path.abspath(job.path)  # noqa: PTH100
-        if self._write(result.prompt, result.record, trace, file=file):
+        if self._write(result.prompt, result.record, trace, file=file, **made):
             self._hashes[job.path] = trace.image_hash
 
     def made(self, picture: Image, prompt: str, info: ScorerInfo, score: float, **settings: Any) -> str:
         """Write the entry of a picture that was made here; return its hash, "" when nothing is recorded."""
         if self._ledger is None:
             return ""
+        from ..ledger.scored import trace_of
+
         try:
-            trace = trace_of(picture, settings)
+            trace = trace_of(picture)
         except Exception as error:
             _log.info("a picture gets no entry in the ledger", exc_info=error)
             return ""
-        return trace.image_hash if self._write(prompt, identity(info, score), trace) else ""
+        return trace.image_hash if self._write(prompt, identity(info, score), trace, **settings) else ""
 
     def saved(self, image_hash: str, file: Path) -> None:
         """Note where a recorded picture lies."""
@@ -119,11 +114,13 @@ class Recorder:
         """Note that a picture of this run lies somewhere else now."""
         self.saved(self._hashes.get(source, ""), target)
 
-    def _write(self, prompt: str, record: Mapping[str, Any], trace: Trace, file: str = "") -> bool:
+    def _write(self, prompt: str, record: Mapping[str, Any], trace: Trace, **made: Any) -> bool:
         if self._ledger is None:
             return False
+        from ..ledger.scored import entry_of
+
         try:
-            self._ledger.add([entry_of(prompt, record, trace, run=self._run, file=file)])
+            self._ledger.add([entry_of(record, prompt, trace, source="cli", run=self._run, **made)])
         except Exception as error:
             self._give_up(error)
             return False
@@ -163,37 +160,6 @@ def tell(error: Exception) -> None:
 # --- what is recorded -------------------------------------------------------------------------------------------------
 
 
-def picture_of(image: Tensor) -> Image:
-    """Return a picture from uint8 [3, H, W]; joining the planes is much faster than transposing them."""
-    from PIL import Image
-
-    planes = image.numpy()
-    return Image.merge("RGB", [Image.fromarray(planes[k]) for k in range(3)])
-
-
-def trace_of(picture: Image, settings: Mapping[str, Any]) -> Trace:
-    """Return what stays of an RGB picture."""
-    from ..ledger.picture import pixel_hash, thumbnail_of
-
-    return Trace(pixel_hash(picture), *picture.size, thumbnail_of(picture), settings)
-
-
-def settings_of(info: PromptInfo | None) -> dict[str, Any]:
-    """Return the fields of an entry from a picture's metadata; what makes no sense there the ledger leaves out."""
-    if info is None:
-        return {}
-    return {
-        "negative": info.negative,
-        "model": info.model or "",
-        "loras": info.loras,
-        "sampler": info.sampler or "",
-        "scheduler": info.scheduler or "",
-        "seed": info.seed,
-        "steps": info.steps,
-        "cfg": info.cfg,
-    }
-
-
 def identity(info: ScorerInfo, score: float) -> dict[str, Any]:
     """Return the part of a record that tells which scorer gave a score."""
     return {
@@ -204,27 +170,3 @@ def identity(info: ScorerInfo, score: float) -> dict[str, Any]:
         "dtype": info.dtype,
         "checkpoint": info.checkpoint,
     }
-
-
-def entry_of(prompt: str, record: Mapping[str, Any], trace: Trace, *, run: str, file: str) -> Entry:
-    """Return the entry of a picture: what `stamp.record` says about its score, and its trace."""
-    from ..ledger import Entry
-
-    return Entry(
-        prompt=prompt,
-        scorer=record["scorer"],
-        scorer_version=record["version"],
-        preprocess=record["preprocess"],
-        dtype=record["dtype"],
-        checkpoint=record["checkpoint"],
-        score=record["value"],
-        parts=dict(record.get("parts", {})),
-        width=trace.width,
-        height=trace.height,
-        image_hash=trace.image_hash,
-        thumbnail=trace.thumbnail,
-        file=file,
-        source="cli",
-        run=run,
-        **trace.settings,
-    )

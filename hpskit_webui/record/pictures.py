@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hpskit.ledger.picture import pixel_hash, thumbnail_of
+from ...hpskit.ledger.scored import Trace, picture_of, trace_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,28 +20,9 @@ _awaited: OrderedDict[str, None] = OrderedDict()
 _lock = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Trace:
-    """What stays of a picture when its pixels are gone."""
-
-    image_hash: str
-    width: int
-    height: int
-    thumbnail: bytes | None
-
-
-def trace(picture: Image) -> Trace:
-    """Return what stays of a picture of any mode; alpha, where Forge hides a text, does not count."""
-    rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
-    return Trace(pixel_hash(rgb), *rgb.size, thumbnail_of(rgb))
-
-
 def trace_of_pixels(image: Any) -> Trace:
     """Return what stays of a uint8 tensor [3, H, W]."""
-    from PIL import Image
-
-    planes = image.numpy()
-    return trace(Image.merge("RGB", [Image.fromarray(planes[k]) for k in range(3)]))
+    return trace_of(picture_of(image))
 
 
 def hash_of(picture: Image) -> str:

@@ -12,17 +12,16 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ...hpskit.errors import HpsError
-from ...hpskit.ledger import Entry, Ledger
+from ...hpskit.ledger import Ledger
+from ...hpskit.ledger.scored import Trace, entry_of, made_of, trace_of
 from .. import options, settings
 from ..bridge import folders
 from ..tab import access as tab_access
 from . import pictures
-from .pictures import Trace
 
 if TYPE_CHECKING:
     from ...hpskit.metadata import PromptInfo
@@ -66,7 +65,9 @@ def add_picture(picture: Any, judged: Judged, **made: Any) -> None:
 
 def add_file(record: Mapping[str, Any], prompt: str, seen: Trace, file: str, info: PromptInfo | None, run: str) -> None:
     """Write down a scored file with what its own metadata say of how it was made. Never raises."""
-    _guarded(lambda ledger: ledger.add([_entry(record, prompt, seen, run=run, file=file, **made_of(info))]))
+    _guarded(
+        lambda ledger: ledger.add([entry_of(record, prompt, seen, source=SOURCE, run=run, file=file, **made_of(info))])
+    )
 
 
 def saved(files: Iterable[tuple[str, str]]) -> None:
@@ -102,47 +103,12 @@ def run_of(job: Any) -> str:
 
 
 def _add(ledger: Ledger, picture: Any, judged: Judged, run: str, **made: Any) -> None:
-    seen = pictures.trace(picture)
+    seen = trace_of(picture)
     pictures.await_file(seen.image_hash)
-    ledger.add([_entry(judged.record, judged.text, seen, run=run, **made)])
-
-
-def _entry(record: Mapping[str, Any], prompt: str, seen: Trace, **made: Any) -> Entry:
-    entry = Entry(
-        prompt=prompt,
-        scorer=record["scorer"],
-        scorer_version=record["version"],
-        preprocess=record["preprocess"],
-        dtype=record["dtype"],
-        checkpoint=record["checkpoint"],
-        score=record["value"],
-        parts=dict(record.get("parts", {})),
-        width=seen.width,
-        height=seen.height,
-        image_hash=seen.image_hash,
-        thumbnail=seen.thumbnail,
-        source=SOURCE,
-    )
-    return replace(entry, **made)
+    ledger.add([entry_of(judged.record, judged.text, seen, source=SOURCE, run=run, **made)])
 
 
 # --- how a picture was made -------------------------------------------------------------------------------------------
-
-
-def made_of(info: PromptInfo | None) -> dict[str, Any]:
-    """Return the fields of an entry that a file's metadata tell."""
-    if info is None:
-        return {}
-    return {
-        "negative": info.negative,
-        "model": info.model or "",
-        "loras": info.loras,
-        "sampler": info.sampler or "",
-        "scheduler": info.scheduler or "",
-        "seed": info.seed,
-        "steps": info.steps,
-        "cfg": info.cfg,
-    }
 
 
 def made_by(p: Any, job: Job, judged: Judged) -> dict[str, Any]:

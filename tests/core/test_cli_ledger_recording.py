@@ -16,12 +16,13 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from hpskit import cli, stamp
-from hpskit.commands import bulk, making, noise_making, recording, session
+from hpskit.commands import bulk, making, noise_making, session
 from hpskit.embedded.generator import Generator
 from hpskit.embedded.mmdit import MMDiT, Widths
 from hpskit.embedded.text import TextEncoder
 from hpskit.errors import LedgerError, LedgerFull
 from hpskit.ledger import Entry, Ledger, Query, Row
+from hpskit.ledger import scored as entries
 from hpskit.ledger.entry import MAX_THUMBNAIL
 from hpskit.ledger.picture import pixel_hash, thumbnail_of
 from hpskit.scorers import FakeScorer
@@ -202,14 +203,14 @@ def test_the_hash_is_of_the_pixels() -> None:
     tensor = torch.arange(3 * 4 * 5, dtype=torch.uint8).reshape(3, 4, 5)
     array = tensor.permute(1, 2, 0).contiguous().numpy()
     want = hashlib.blake2b(b"RGB (5, 4)" + array.tobytes(), digest_size=16).hexdigest()
-    assert pixel_hash(recording.picture_of(tensor)) == pixel_hash(Image.fromarray(array)) == want
+    assert pixel_hash(entries.picture_of(tensor)) == pixel_hash(Image.fromarray(array)) == want
 
 
 # --- on and off -------------------------------------------------------------------------------------------------------
 
 
 def test_no_ledger_writes_nothing(folder: Path, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "trace_of", lambda *_: pytest.fail("nothing is recorded"))
+    monkeypatch.setattr(entries, "trace_of", lambda *_: pytest.fail("nothing is recorded"))
     run("score", folder, "--no-ledger")
     monkeypatch.setenv("HPS_LEDGER", " Off ")
     run("score", folder)
@@ -276,11 +277,11 @@ def test_a_ledger_that_fails_costs_one_remark(
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("part", ["trace_of", "picture_of", "settings_of"])
+@pytest.mark.parametrize("part", ["trace_of", "picture_of", "made_of"])
 def test_one_strange_picture_is_scored_without_an_entry(
     folder: Path, ledger: Path, part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain, calls = getattr(recording, part), []
+    plain, calls = getattr(entries, part), []
 
     def fail_once(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -288,7 +289,7 @@ def test_one_strange_picture_is_scored_without_an_entry(
             raise MemoryError
         return plain(*arguments)
 
-    monkeypatch.setattr(recording, part, fail_once)
+    monkeypatch.setattr(entries, part, fail_once)
     assert run("score", folder, "--threads", 1) == 1
     assert scored(capsys)[0] == 3
     assert len(rows(ledger)) == 2
