@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import options
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .job import Job
 
 SCORE, MODE, SCORER, RULE = "HPS score", "HPS mode", "HPS scorer", "HPS rule"
+FURTHER, HELD_OUT = "HPS further scores", "HPS held out"
 CANDIDATES, KEEP, RANK, PROMPT, ERROR = "HPS candidates", "HPS keep", "HPS rank", "HPS prompt", "HPS error"
 _MOST = 24
 """Scores that one line lists."""
@@ -34,7 +35,12 @@ def fields(job: Job) -> dict[str, Any]:
         known |= {CANDIDATES: chosen.candidates, KEEP: chosen.keep}
     if chosen.prompt.strip():
         known[PROMPT] = chosen.prompt.strip()
-    return {**known, SCORE: score_field(job), RANK: rank_field(job), ERROR: error_field(job)}
+    known |= {SCORE: score_field(job), RANK: rank_field(job)}
+    if chosen.guards:
+        known[FURTHER] = per_picture(lambda number: _further(job, number))
+    if chosen.held_out:
+        known[HELD_OUT] = per_picture(lambda number: _held_out(job, number))
+    return {**known, ERROR: error_field(job)}
 
 
 def names(job: Job) -> list[str]:
@@ -82,6 +88,21 @@ def _words(job: Job, number: int) -> str | None:
     return judged.words() if judged is not None and judged.known else None
 
 
+def _further(job: Job, number: int) -> str | None:
+    judged = job.judged.get(number)
+    return listed(judged.further) if judged is not None else None
+
+
+def _held_out(job: Job, number: int) -> str | None:
+    judged = job.judged.get(number)
+    return listed(judged.held_out) if judged is not None else None
+
+
+def listed(scores: Mapping[str, float]) -> str | None:
+    """Return scores by name in one value of an infotext, whose parser splits at commas; None for none."""
+    return "; ".join(f"{name} {value:.4f}" for name, value in scores.items()) or None
+
+
 def public(trouble: str) -> str:
     """Return the first line of an error without this machine's folders: pictures with their infotext are shared."""
     return _FOLDERS.sub("...", trouble.splitlines()[0]) if trouble else ""
@@ -109,15 +130,21 @@ def rank_of(text: str) -> int | None:
 def settle(job: Job, processed: Any) -> None:
     """Put lists in place of our callables: the API turns callables into null."""
     known = dict(processed.extra_generation_params)
-    if callable(known.get(SCORE)):
-        numbers = range(max(job.judged, default=-1) + 1)
-        known[SCORE] = [_words(job, number) for number in numbers]
-        known[RANK] = [job.ranks.get(number) for number in numbers]
-        known[ERROR] = public(job.failure) if job.failure else None
-        unused = [name for name in (RANK, ERROR) if not known[name] or known[name] == [None] * len(numbers)]
-        for name in unused:
-            del known[name]
-        processed.extra_generation_params = known
+    if not callable(known.get(SCORE)):
+        return
+    numbers = range(max(job.judged, default=-1) + 1)
+    values: dict[str, list[str | None]] = {
+        SCORE: [_words(job, number) for number in numbers],
+        RANK: [job.ranks.get(number) for number in numbers],
+        FURTHER: [_further(job, number) for number in numbers],
+        HELD_OUT: [_held_out(job, number) for number in numbers],
+    }
+    for name in (RANK, FURTHER, HELD_OUT, ERROR):
+        known.pop(name, None)
+    known |= {name: found for name, found in values.items() if name == SCORE or any(found)}
+    if job.failure:
+        known[ERROR] = public(job.failure)
+    processed.extra_generation_params = known
 
 
 # --- under the gallery ------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .bridge import host
-from .options import Options
+from .options import GRADIENT, SEARCH, Options
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,6 +32,8 @@ class Judged:
     """What the picture was scored against, after clean-up."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """As `hpskit.stamp` stores it; empty without a score."""
+    held_out: Mapping[str, float] = field(default_factory=dict)
+    """Scores by scorers that are only watched, by scorer id."""
 
     @property
     def main(self) -> float:
@@ -46,6 +48,11 @@ class Judged:
     def words(self) -> str:
         """Return the main score as infotext and file names show it: four decimals."""
         return f"{self.main:.4f}"
+
+    @property
+    def further(self) -> Mapping[str, float]:
+        """All scores but the main one that are known."""
+        return {name: value for name, value in [*self.scores.items()][1:] if not math.isnan(value)}
 
     def tag(self, **extra: Any) -> str:
         """Return the record as text for a picture's `info`, with `extra` such as the rank."""
@@ -102,8 +109,23 @@ class Judge:
         columns = {name: part.tolist() for name, part in (scores.parts or {scores.info.id: scores}).items()}
         main = next(iter((scores.parts or {"": scores}).values()))
         rows = [{name: column[k] for name, column in columns.items()} for k in range(len(pictures))]
-        parts = [{"parts": row} if len(row) > 1 else {} for row in rows]
-        return [Judged(row, text, stamp.record(main, k, **parts[k], **extra)) for k, row in enumerate(rows)]
+        held = self._held_out(tensors, text)
+        made = []
+        for k, row in enumerate(rows):
+            more = {**({"parts": row} if len(row) > 1 else {}), **({"held_out": held[k]} if held[k] else {})}
+            made.append(Judged(row, text, stamp.record(main, k, **more, **extra), held[k]))
+        return made
+
+    def _held_out(self, tensors: Sequence[Any], text: str) -> list[dict[str, float]]:
+        """Return the scores of finished pictures by the scorer that a noise search only watches."""
+        import torch
+
+        chosen = self.options
+        if not chosen.held_out or chosen.mode not in (SEARCH, GRADIENT):
+            return [{} for _ in tensors]
+        watched = host.load_scorer(chosen.held_out)
+        with torch.inference_mode(False), torch.no_grad():
+            return [{watched.info.id: value} for value in watched.score(tensors, text).tolist()]
 
     def rank(self, pool: Sequence[Judged]) -> Ranking:
         """Order the candidates of one pool; those without a score come last."""

@@ -117,6 +117,8 @@ def made_by(p: Any, job: Job, judged: Judged) -> dict[str, Any]:
     seed = judged.record.get("seed", _at(getattr(p, "seeds", None), place))
     alone, why = _alone(p, job, seed)
     extra: dict[str, Any] = {**why, **_extra(p, place)}
+    if judged.held_out:
+        extra["held_out"] = dict(judged.held_out)
     infotext = _infotext(p, place)
     if infotext:
         extra["infotext"] = infotext

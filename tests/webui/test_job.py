@@ -102,3 +102,47 @@ def test_hires_is_scored_once_per_image(web: Web) -> None:
     done = web.txt2img(SCORE, enable_hr=True, hr_scale=2.0)
     assert [each.size for each in web.pictures(done)] == [(128, 128)]
     assert None not in web.scores(done)
+
+
+JUDGE = "hps-tiny-judge"
+
+
+@pytest.mark.parametrize("mode", ["score", "best-of-n", "best-of-n-first-pass"])
+def test_scores_by_further_scorers_stand_in_text_and_record(web: Web, mode: str) -> None:
+    done = web.txt2img({"mode": mode, "guards": [JUDGE], "candidates": 3, "keep": 2, "rule": "zsum"}, n_iter=1)
+    for text, picture in zip(web.texts(done), web.pictures(done), strict=True):
+        record = json.loads(picture.info["hps"])
+        fields = web.host("infotext_utils").parse_generation_parameters(text)
+        assert fields["HPS further scores"] == f"{JUDGE} {record['parts'][JUDGE]:.4f}"
+        assert fields["HPS score"] == f"{record['value']:.4f}"
+        assert fields["HPS scorer"] == f"hps-tiny-shapes, {JUDGE}"
+        assert fields["Version"] and fields["Steps"] == "2"
+    values = done.extra_generation_params["HPS further scores"]
+    assert all(value.startswith(JUDGE) for value in values if value)
+    json.dumps(done.extra_generation_params)
+
+
+def test_one_scorer_alone_has_no_further_scores(web: Web) -> None:
+    done = web.txt2img({"mode": "score", "held_out": JUDGE})
+    assert "HPS further scores" not in web.texts(done)[0] and "HPS held out" not in web.texts(done)[0]
+    assert not {"HPS further scores", "HPS held out"} & set(done.extra_generation_params)
+
+
+def test_a_held_out_scorer_of_a_noise_search_is_told(web: Web) -> None:
+    done = web.txt2img({"mode": "noise-search", "held_out": JUDGE, "iterations": 1, "population": 1, "screen": 1})
+    record = json.loads(web.pictures(done)[0].info["hps"])
+    assert web.field(done, "HPS held out") == [f"{JUDGE} {record['held_out'][JUDGE]:.4f}"]
+    assert done.extra_generation_params["HPS held out"] == web.field(done, "HPS held out")
+    [row] = [row for row in web.module("record.recording").opened().rows(web.pack("hpskit.ledger").Query()).rows]
+    assert row.extra["held_out"] == record["held_out"]
+
+
+def test_names_of_any_kind_stay_one_value_of_the_infotext(web: Web) -> None:
+    listed = web.module("infotext").listed
+    utils = web.host("infotext_utils")
+    for name in ("a, b: c", 'with "quotes"', "back\\slash, x", "plain"):
+        value = listed({name: 0.25, "other": 1.0})
+        text = f"a prompt\nSteps: 2, HPS further scores: {utils.quote(value)}, Seed: 5, Version: 1"
+        fields = utils.parse_generation_parameters(text)
+        assert fields["HPS further scores"] == value and fields["Seed"] == "5"
+    assert listed({}) is None
