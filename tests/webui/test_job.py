@@ -133,7 +133,7 @@ def test_a_held_out_scorer_of_a_noise_search_is_told(web: Web) -> None:
     record = json.loads(web.pictures(done)[0].info["hps"])
     assert web.field(done, "HPS held out") == [f"{JUDGE} {record['held_out'][JUDGE]:.4f}"]
     assert done.extra_generation_params["HPS held out"] == web.field(done, "HPS held out")
-    [row] = [row for row in web.module("record.recording").opened().rows(web.pack("hpskit.ledger").Query()).rows]
+    [row] = web.module("record.recording").opened().rows(web.pack("hpskit.ledger").Query()).rows
     assert row.extra["held_out"] == record["held_out"]
 
 
