@@ -8,13 +8,14 @@ from typing import Any
 import gradio as gr
 
 from ..hpskit.errors import HpsError
-from ..hpskit.report import markup
-from . import infotext, options
+from . import infotext, options, pasted
 from .bridge import host
 from .options import BEST, BEST_FIRST, GRADIENT, LABELS, OFF, SCORE, SEARCH, Options
+from .pasted import paragraph
 
 POOLS = (BEST, BEST_FIRST)
 NOISE = (SEARCH, GRADIENT)
+TITLE = "HPS"
 _POOL_WORDS = "Batch count is how many times over: each time N candidates are made and the best are kept. "
 _COMPARE = "Scores compare only within one prompt."
 HELP: Mapping[str, str] = {
@@ -50,7 +51,7 @@ class _Panel:
         self.fields: dict[str, Any] = {}
         self.groups: dict[str, tuple[Any, tuple[str, ...]]] = {}
         """Component or group, and the modes in which it shows."""
-        with gr.Accordion("HPS", open=False, elem_id=self._id("panel")):
+        with gr.Accordion(TITLE, open=False, elem_id=self._id("panel")) as self.whole:
             self._head()
             self._best()
             self._noise()
@@ -62,7 +63,7 @@ class _Panel:
 
     # --- components ---
 
-    def _add(self, name: str, kind: Any, label: str, info: str, **more: Any) -> Any:
+    def _add(self, name: str, kind: Any, label: str, info: str | None, **more: Any) -> Any:
         value = more.pop("value") if "value" in more else getattr(self.default, name)
         made = kind(label=label, info=info, value=value, elem_id=self._id(name), **more)
         self.fields[name] = made
@@ -81,7 +82,7 @@ class _Panel:
                 "mode",
                 gr.Dropdown,
                 "Mode",
-                "What to do with the score",
+                "What the score is for",
                 choices=list(LABELS.values()),
                 value=LABELS[OFF],
             )
@@ -89,29 +90,29 @@ class _Panel:
                 "scorer",
                 gr.Dropdown,
                 "Scorer",
-                "Who judges the images",
+                "The model that judges the images",
                 choices=self.choices,
                 value=host.default_scorer(),
             )
-        self.help = gr.HTML(_paragraph(HELP[OFF], "hps-help"), elem_id=self._id("help"))
+        self.help = gr.HTML(paragraph(HELP[OFF], "hps-help"), elem_id=self._id("help"))
         self.missing = gr.HTML("", visible=False, elem_id=self._id("missing"))
         self.pasted = gr.HTML("", visible=False, elem_id=self._id("pasted"))
 
     def _best(self) -> None:
         with gr.Group(visible=False, elem_id=self._id("best")) as group:
             with gr.Row():
-                self._slider("candidates", "Candidates", "N: how many are made to choose from", 1, 64)
-                self._slider("keep", "Keep", "How many of them, best first", 1, 16)
+                self._slider("candidates", "Candidates", "How many images are made to choose from", 1, 64)
+                self._slider("keep", "Keep", "How many of the best you get", 1, 16)
             with gr.Row():
                 self._add(
                     "stop",
                     gr.Dropdown,
                     "Stop early",
-                    "When little more is expected",
+                    "When little more is expected; quick stops soonest",
                     choices=list(options.STOPS),
                 )
-                self._add("target", gr.Number, "Stop at score", "As soon as one reaches this; 0 is off")
-                self._add("seconds", gr.Number, "Stop after seconds", "For each pool; 0 is off")
+                self._add("target", gr.Number, "Stop at score", "As soon as a candidate reaches this; 0 is off")
+                self._add("seconds", gr.Number, "Stop after seconds", "Then no further candidate begins; 0 is off")
         self._shows("best", group, POOLS)
 
     def _noise(self) -> None:
@@ -132,10 +133,10 @@ class _Panel:
                     choices=list(options.GRADIENT_METHODS),
                     visible=False,
                 )
-                self._slider("iterations", "Iterations", "Steps of the search", 1, 100)
+                self._slider("iterations", "Iterations", "Rounds of the search", 1, 100)
             with gr.Row(elem_id=self._id("search_row")) as search:
-                self._slider("population", "Population", "Noises tried in every iteration", 1, 32)
-                self._slider("screen", "Screen", "Seeds tried first; the best one is improved", 1, 64)
+                self._slider("population", "Population", "Noises tried in each iteration", 1, 32)
+                self._slider("screen", "Screen", "Seeds tried first; the best of them is improved", 1, 64)
             with gr.Row(visible=False, elem_id=self._id("gradient_row")) as drift:
                 self._slider("max_drift", "Largest turn", "Degrees the noise may turn; 0 is no limit", 0, 180)
             with gr.Row():
@@ -143,11 +144,12 @@ class _Panel:
                     "held_out",
                     gr.Dropdown,
                     "Held-out scorer",
-                    "Watched and never optimised: tells real gain from gaming",
+                    "Only watched, never optimised: shows whether the gain is real",
                     choices=["None", *self.choices],
                     value="None",
                 )
-                self._add("save_noise", gr.Checkbox, "Save the noise", "Beside the image; it is not in any seed")
+                # Both hosts draw a checkbox's info above it, away from what it explains.
+                self._add("save_noise", gr.Checkbox, "Save the noise beside the image: no seed gives it again", None)
         for name, component, modes in (
             ("noise", group, NOISE),
             ("method", method, (SEARCH,)),
@@ -160,10 +162,11 @@ class _Panel:
     def _noise_file(self) -> None:
         made = self._add(
             "noise_file",
-            gr.Textbox,
+            gr.Dropdown,
             "Begin with a noise file",
-            "Path of the file, or of the image that it lies beside, in the output folders: makes that image again",
-            lines=1,
+            "Makes the image of an optimised noise again: choose the file, or write its path or that of its image",
+            choices=[],
+            allow_custom_value=True,
             visible=False,
         )
         self._shows("noise_file", made, (SCORE, *NOISE))
@@ -175,22 +178,21 @@ class _Panel:
                 "prompt",
                 gr.Textbox,
                 "Score against",
-                "Empty takes each image's own prompt",
+                "Empty: each image's own prompt",
                 lines=1,
-                placeholder="each image's own prompt",
             )
             self._add(
                 "clean_prompt",
                 gr.Checkbox,
-                "Clean the prompt first",
-                "Takes weights, brackets, LoRA tags, BREAK and AND out; the words stay",
+                "Leave weights, brackets, LoRA tags, BREAK and AND out of the prompt",
+                None,
             )
             with gr.Row():
                 self._add(
                     "guards",
                     gr.Dropdown,
                     "Further scorers",
-                    "Weighed in by the rule, against gaming one scorer",
+                    "They judge too, so that no single scorer is overdone",
                     choices=self.choices,
                     multiselect=True,
                     value=[],
@@ -199,8 +201,9 @@ class _Panel:
                     "rule",
                     gr.Dropdown,
                     "Rule",
-                    "How several scores order the candidates",
+                    "How their scores are put together; auto suits most",
                     choices=list(options.RULES),
+                    visible=False,
                 )
         self._shows("more", more, everywhere)
 
@@ -210,29 +213,38 @@ class _Panel:
         """Show and hide with the mode, and say what is missing of a scorer."""
         mode, scorer = self.fields["mode"], self.fields["scorer"]
         groups = [component for component, _ in self.groups.values()]
-        mode.change(self._on_mode, [mode, scorer], [self.help, self.missing, *groups], show_progress=False)
+        shown = [self.whole, self.help, self.missing, *groups]
+        mode.change(self._on_mode, [mode, scorer], shown, show_progress=False)
         scorer.change(self._on_scorer, [mode, scorer], [self.missing], show_progress=False)
         mode.init_field = self._begin_with  # the host calls this with the value from its ui-config.json
+        guards, rule, noise = self.fields["guards"], self.fields["rule"], self.fields["noise_file"]
+        guards.change(lambda chosen: gr.update(visible=bool(chosen)), [guards], [rule], show_progress=False)
+        guards.init_field = lambda chosen: setattr(rule, "visible", bool(chosen))
+        noise.focus(lambda: gr.update(choices=noise_files()), [], [noise], show_progress=False)
 
     def _on_mode(self, label: str, scorer: str) -> list[Any]:
         mode = options.mode_of(label)
-        help_text = gr.update(value=_paragraph(HELP.get(mode, ""), "hps-help"))
+        whole = gr.update(label=heading(mode))
+        help_text = gr.update(value=paragraph(HELP.get(mode, ""), "hps-help"))
         shown = [gr.update(visible=mode in modes) for _, modes in self.groups.values()]
         # Left behind where nobody sees it, a noise file would refuse best of N.
         place = list(self.groups).index("noise_file")
-        if not shown[place]["visible"]:
+        if shown[place]["visible"]:
+            shown[place] = gr.update(visible=True, choices=noise_files())
+        else:
             shown[place] = gr.update(visible=False, value="")
-        return [help_text, self._on_scorer(label, scorer), *shown]
+        return [whole, help_text, self._on_scorer(label, scorer), *shown]
 
     def _on_scorer(self, label: str, scorer: str) -> Any:
         text = "" if options.mode_of(label) == OFF else missing(scorer)
-        return gr.update(value=_paragraph(text, "hps-missing") if text else "", visible=bool(text))
+        return gr.update(value=paragraph(text, "hps-missing") if text else "", visible=bool(text))
 
     def _begin_with(self, label: str) -> None:
         mode = options.mode_of(label)
         for component, modes in self.groups.values():
             component.visible = mode in modes
-        self.help.value = _paragraph(HELP.get(mode, ""), "hps-help")
+        self.help.value = paragraph(HELP.get(mode, ""), "hps-help")
+        self.whole.label = heading(mode)
 
     # --- paste ---
 
@@ -240,15 +252,29 @@ class _Panel:
         """Return what a pasted infotext sets, for the host."""
         fields, choices = self.fields, self.choices
         return [
-            (fields["mode"], _pasted_mode),
-            (fields["scorer"], lambda params: _pasted_scorer(params, choices)),
-            (fields["guards"], lambda params: _pasted_guards(params, choices)),
+            (fields["mode"], pasted.mode),
+            (fields["scorer"], lambda params: pasted.scorer(params, choices)),
+            (fields["guards"], lambda params: pasted.guards(params, choices)),
             (fields["rule"], infotext.RULE),
             (fields["candidates"], infotext.CANDIDATES),
             (fields["keep"], infotext.KEEP),
             (fields["prompt"], infotext.PROMPT),
-            (self.pasted, lambda params: _pasted_score(params, choices)),
+            (fields["noise_file"], pasted.noise),
+            (self.pasted, lambda params: pasted.score(params, choices)),
         ]
+
+
+def heading(mode: str) -> str:
+    """Return the panel's title, which tells what is switched on while the panel is closed."""
+    return TITLE if mode == OFF else f"{TITLE}: {LABELS.get(mode, mode)}"
+
+
+def noise_files() -> list[str]:
+    """Return the newest noise files to choose from; none where several people share the server."""
+    from .noise import recent
+    from .tab import access
+
+    return [] if access.why_no_folders() else recent.names()
 
 
 def missing(scorer: str) -> str:
@@ -260,50 +286,3 @@ def missing(scorer: str) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
-
-
-def _paragraph(text: str, kind: str) -> str:
-    return markup.tag("p", {"class": kind}, markup.text(text))
-
-
-def _pasted_mode(params: Mapping[str, Any]) -> Any:
-    """Return the mode for a pasted text: its seed is the winner's already, so that nothing is searched anew."""
-    known = options.mode_of(params.get(infotext.MODE, ""))
-    if known not in LABELS:
-        return gr.update()
-    return gr.update(value=LABELS[known if known == OFF else SCORE])
-
-
-def _scorers(params: Mapping[str, Any]) -> list[str]:
-    return [name.strip() for name in str(params.get(infotext.SCORER, "")).split(",") if name.strip()]
-
-
-def _choice(name: str, choices: list[str]) -> str | None:
-    """Return the choice of the list that means a scorer; Forge refuses to generate with any other."""
-    return next((choice for choice in choices if name in (choice, host.plain_name(choice))), None)
-
-
-def _pasted_scorer(params: Mapping[str, Any], choices: list[str]) -> Any:
-    found = _choice(_scorers(params)[0], choices) if _scorers(params) else None
-    return gr.update(value=found) if found else gr.update()
-
-
-def _pasted_guards(params: Mapping[str, Any], choices: list[str]) -> Any:
-    names = _scorers(params)
-    if not names:
-        return gr.update()
-    return gr.update(value=[choice for name in names[1:] if (choice := _choice(name, choices))])
-
-
-def _pasted_score(params: Mapping[str, Any], choices: list[str]) -> Any:
-    """Return the read-only line about the score in the pasted text; none when there is none."""
-    score, names = params.get(infotext.SCORE), _scorers(params)
-    if score is None:
-        return gr.update(value="", visible=False)
-    by = f" by {' and '.join(names)}" if names else ""
-    rank = f", {params[infotext.RANK]}" if params.get(infotext.RANK) else ""
-    text = f"Score in the pasted text: {score}{by}{rank}."
-    unknown = [name for name in names if not _choice(name, choices)]
-    if unknown:
-        text += f" Not among the scorers here: {', '.join(unknown)}."
-    return gr.update(value=_paragraph(text, "hps-pasted"), visible=True)

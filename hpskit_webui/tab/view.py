@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from ..api.guard import Refused, check_headers
 from ..record import pictures
 
 log = logging.getLogger("hps")
+
+_SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 
 STYLE = """<style>
 .hps-table {width: 100%; border-collapse: collapse; font-size: 14px; color: var(--body-text-color)}
@@ -99,7 +102,11 @@ class Lines:
 
 
 def framed(page: str) -> str:
-    """Return a whole page in a frame that may run nothing, ask nobody and see nothing of the host's page."""
+    """Return a whole page in a frame that may run nothing, ask nobody and see nothing of the host's page.
+
+    Its own script is taken out: the browser would not run it, and would complain of it.
+    """
+    page = _SCRIPT.sub("", page)
     return tag("iframe", {"class": "hps-frame", "sandbox": "", "srcdoc": _Source(page), "title": "Report"})
 
 

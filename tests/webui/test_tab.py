@@ -171,3 +171,4 @@ def test_a_damaged_saved_comparison_is_said(web: Any, tmp_path: Path) -> None:
 def test_a_framed_page_may_run_nothing(web: Any) -> None:
     frame = web.module("tab.view").framed(f"<p>{EVIL}</p>")
     assert Tags(frame).names == ["iframe"] and 'sandbox=""' in frame
+    assert "script" not in frame and "onerror" in frame  # a page without its script is the same page
