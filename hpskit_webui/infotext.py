@@ -71,14 +71,14 @@ def error_field(job: Job) -> Callable[..., str | None]:
 def per_picture(value: Callable[[int], str | None]) -> Callable[..., str | None]:
     """Return a callable for the infotext that finds the number of the picture in the job.
 
-    The host hands over the place in the batch while a batch is saved (`all_prompts` is then the batch's own list), and
-    the place in the job otherwise.
+    The host hands over the place in the batch while a batch is saved (`all_seeds` is then the batch's own list), and
+    the place in the job otherwise. Prompts do not tell: some forks hand over a copy without comments.
     """
 
-    def ask(p: Any, index: int = 0, all_prompts: Any = None, use_main_prompt: bool = False, **more: Any) -> str | None:
+    def ask(p: Any, index: int = 0, all_seeds: Any = None, use_main_prompt: bool = False, **more: Any) -> str | None:
         if use_main_prompt:
             return None
-        return value(index + (p.iteration * p.batch_size if all_prompts is p.prompts else 0))
+        return value(index + (p.iteration * p.batch_size if all_seeds is p.seeds else 0))
 
     return ask
 
