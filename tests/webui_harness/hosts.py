@@ -33,8 +33,10 @@ _COMMON = (
 )
 _OWN = {
     "a1111": "--use-cpu all --no-half --precision full --do-not-download-clip",
-    "forge": "--always-cpu --all-in-fp32 --skip-google-blockly",
+    "forge": "--always-cpu --all-in-fp32 --force-fp32 --skip-google-blockly",
 }
+_DECLARED = ("modules/*.py", "modules_forge/*.py", "backend/args.py", "ldm_patched/modules/args_parser.py")
+"""Files in which a web UI declares its launch options."""
 _DROPPED = {
     "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "COMMANDLINE_ARGS", "SD_WEBUI_RESTARTING", "PYTHONDONTWRITEBYTECODE",
 }  # fmt: skip
@@ -51,10 +53,11 @@ class WebHost:
     python: Path
 
     def options(self, data: Path) -> list[str]:
-        """Return the launch options for a run on the CPU with the data folder `data`."""
+        """Return the launch options for a run on the CPU with the data folder `data`; forks lack some of them."""
         # Forge serves its own scripts from its data folder only, unless it is told where they are.
         folders = ["--data-dir", str(data), "--gradio-allowed-path", str(self.root)]
-        return [*_COMMON.split(), *_OWN[self.kind].split(), *folders]
+        own = _known(self.root, [*_COMMON.split(), *_OWN[self.kind].split()])
+        return [*own, *folders]
 
     def environment(self, data: Path) -> dict[str, str]:
         """Return the environment for its processes: one thread, no network, nothing of the tests' own Python."""
@@ -66,6 +69,16 @@ class WebHost:
             "HPS_WEBUI_KIND": self.kind,
         }  # fmt: skip
         return {**kept, **fixed}
+
+
+def _known(root: Path, options: list[str]) -> list[str]:
+    """Return the options, and their values, that a web UI declares; with an unknown one it would not start."""
+    declared = "".join(file.read_text(encoding="utf-8") for name in _DECLARED for file in sorted(root.glob(name)))
+    kept, keep = [], True
+    for word in options:
+        keep = f'"{word}"' in declared or f"'{word}'" in declared if word.startswith("--") else keep
+        kept += [word] if keep else []
+    return kept
 
 
 def cache() -> Path:
@@ -120,7 +133,9 @@ def make_data(
         _copy(REPO, folder / "extensions" / EXTENSION)
     for extension in extensions:
         _link(extension, folder / "extensions" / extension.name)
-    (folder / "config.json").write_text(json.dumps(settings or {}), encoding="utf-8")
+    # The preview's own network would be downloaded by hosts that come without it.
+    given = {"show_progress_type": "Approx cheap", **(settings or {})}
+    (folder / "config.json").write_text(json.dumps(given), encoding="utf-8")
     checkpoints = folder / "models" / "Stable-diffusion"
     _link(_checkpoint(host), checkpoints / f"{CHECKPOINT}.safetensors")
     if host.kind == "a1111":

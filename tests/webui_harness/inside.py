@@ -84,7 +84,7 @@ def boot(root_: Path, data_: Path, log_: Path, extra: list[str]) -> dict[str, fl
     os.chdir(root)
     sys.argv = ["launch.py", *extra]
     clock = _Clock()
-    if kind == "forge":
+    if (root / "modules_forge").is_dir():
         importlib.import_module("modules_forge.initialization").initialize_forge()
     initialize = importlib.import_module("modules.initialize")
     initialize.imports()
@@ -133,7 +133,7 @@ class _Clock:
 def _load_checkpoint() -> None:
     from modules import shared
 
-    if kind == "a1111":
+    if not (root / "modules_forge" / "main_entry.py").is_file():  # A1111, and Forge before it chose its own models
         assert shared.sd_model is not None  # this waits for the thread that loads it
         return
     from modules import sd_models
@@ -272,7 +272,7 @@ def _make(tab: str, panel: Any, settings: dict[str, Any]) -> Made:
         given[TITLE] = panel if isinstance(panel, list) else [panel]
     flags: dict[str, Any] = {"do_not_save_samples": not save, "do_not_save_grid": not save}
     names = {"txt2img": "StableDiffusionProcessingTxt2Img", "img2img": "StableDiffusionProcessingImg2Img"}
-    if kind == "forge" and tab == "txt2img":
+    if tab == "txt2img" and hasattr(processing.StableDiffusionProcessingTxt2Img, "hr_additional_modules"):
         flags["hr_additional_modules"] = ["Use same choices"]  # what its panel gives; None breaks its hires pass
     p = getattr(processing, names[tab])(sd_model=shared.sd_model, **{**flags, **settings})
     p.is_api, p.scripts = True, runner(tab)
