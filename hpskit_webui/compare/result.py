@@ -18,9 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hpskit.errors import OutputError, StudyError
+from ..best_of_n.gallery import TEXT
 from ..bridge import host
+from ..record import recording
+from ..record.pictures import hash_of
 from ..shots import scorer_name
-from .run import Runner, listed
+from . import store
+from .run import MOST_HELD, Place, Runner, listed
 from .store import Known
 
 if TYPE_CHECKING:
@@ -231,6 +235,8 @@ def result(runner: Runner) -> Any:
     except StudyError as error:
         lines.append(str(error))
     lines += study.notes
+    if recording.why_off():
+        lines.append("recording is off, so these images are found again only until the host is closed.")
     grid = grid_picture(study, analysis)
     root = Path(runner.p.outpath_grids or tempfile.gettempdir()) / FOLDER
     try:
@@ -248,19 +254,52 @@ def _processed(runner: Runner, grid: Image.Image, best: int | None, lines: Seque
 
     p = runner.p
     done = copy(runner.first) if runner.first is not None else Processed(p, [], runner.plan.seeds[0], "")
-    shown = [place for place in sorted(runner.pictures) if place[0] == best]
-    held = [runner.pictures[place] for place in shown]
+    held = {place: found for place in _shown(runner, best) if (found := _picture(runner, place)) is not None}
     info = _info(runner, lines)
-    done.images = [grid, *(picture for picture, _ in held)]
-    done.infotexts = [info, *(text for _, text in held)]
+    done.images = [grid, *(picture for picture, _ in held.values())]
+    done.infotexts = [info, *(text for _, text in held.values())]
     done.info, done.index_of_first_image = info, 1
-    done.all_prompts = [runner.plan.prompts[place[1]] for place in shown] or [runner.plan.prompts[0]]
-    done.all_seeds = [runner.plan.seeds[place[2]] for place in shown] or [runner.plan.seeds[0]]
+    done.all_prompts = [runner.plan.prompts[place[1]] for place in held] or [runner.plan.prompts[0]]
+    done.all_seeds = [runner.plan.seeds[place[2]] for place in held] or [runner.plan.seeds[0]]
     done.all_negative_prompts = [done.all_negative_prompts[0]] * len(done.all_prompts)
     done.all_subseeds = [done.all_subseeds[0]] * len(done.all_prompts)
     done.extra_generation_params = {**(done.extra_generation_params or {}), "Script": TITLE}
     done.comments = "".join(f"{line}\n" for line in [*runner.comments, *(f"HPS: {line}" for line in lines)])
     return done
+
+
+def _shown(runner: Runner, best: int | None) -> list[Place]:
+    """Return the cells whose pictures are shown: those of the best setting, or of all while there is no best one."""
+    return [place for place in sorted(runner.cells) if best is None or place[0] == best][:MOST_HELD]
+
+
+def _picture(runner: Runner, place: Place) -> tuple[Any, str] | None:
+    """Return a cell's picture with its infotext: fresh, from its file, or else the thumbnail; None without any."""
+    if place in runner.pictures:
+        return runner.pictures[place]
+    known = runner.cells[place]
+    picture = _from_file(known) or _opened(io.BytesIO(known.thumbnail or b""))
+    return None if picture is None else (picture, str(picture.info.get(TEXT) or store.infotext(known)))
+
+
+def _from_file(known: Known) -> Any:
+    """Return the picture that a cell was saved as, if it still is that one."""
+    picture = _opened(known.file) if known.file else None
+    if picture is None or hash_of(picture) != known.image_hash:
+        return None
+    picture.already_saved_as = known.file
+    return picture
+
+
+def _opened(file: Any) -> Any:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as picture:
+            picture.load()
+            return picture
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def _info(runner: Runner, lines: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from .. import options
 from ..shots import shots_of
 from . import store as compare_store
 from .axes import Chosen, Varied
+from .networks import Networks
 from .store import Known
 
 log = logging.getLogger("hps")
@@ -81,6 +82,7 @@ class Runner:
     reused: int = 0
     stopped: bool = False
     seconds: float = 0.0
+    networks: Networks = field(default_factory=Networks)
 
     def run(self) -> None:
         """Find what is known, and make what is missing; what is finished stays, whatever comes then."""
@@ -168,7 +170,9 @@ class Runner:
     def _key(self, place: Place) -> str:
         job = self._job(place)
         panel = options.read([job._hps_axes])
-        return compare_store.key(job, panel, job.prompt, self.plan.scored[place[1]], self.plan.seeds[place[2]])
+        return compare_store.key(
+            job, panel, job.prompt, self.plan.scored[place[1]], self.plan.seeds[place[2]], self.networks
+        )
 
     # --- failures ---
 

@@ -8,17 +8,17 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from ...hpskit.errors import HpsError
 from .. import options
 from ..bridge import host
 from ..record import pictures, recording
+from .networks import Networks, identity, with_styles
 
 log = logging.getLogger("hps")
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Goes up whenever this pack makes another picture, or another score, of the same inputs."""
 MOST = 4000
 """Cells that are kept in this process."""
@@ -110,19 +110,31 @@ def _row_of(cell: Known, text: str) -> int | None:
     return found[0].id if found else None
 
 
+def infotext(cell: Known) -> str:
+    """Return the host's text of a cell as the ledger has it; "" where it has none."""
+    try:
+        ledger = recording.the_ledger()
+        row = ledger.row(cell.entry) if ledger is not None and cell.entry is not None else None
+    except HpsError:
+        return ""
+    return str(row.extra.get("infotext") or "") if row is not None else ""
+
+
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
-def key(p: Any, panel: options.Options, prompt: str, base: str, seed: int) -> str:
+def key(p: Any, panel: options.Options, prompt: str, base: str, seed: int, networks: Networks) -> str:
     """Return the key of a cell, 64 hex digits: a hash of all that is known to make its picture and its score.
 
-    `p` is the cell's own job with its axes applied, `prompt` what the model is told, `base` what is scored.
+    `p` is the cell's own job with its axes applied, `prompt` what the model is told, `base` what is scored, `networks`
+    knows the files that prompts name.
     """
     from modules import processing
 
+    texts = with_styles(p, prompt)
     parts = [
         [KEY_VERSION, processing.program_version(), _checkpoint(p), _opts()],
-        [prompt, p.negative_prompt if isinstance(p.negative_prompt, str) else list(p.negative_prompt)],
+        [texts, networks.of(texts, p.override_settings)],
         [list(p.styles or []), dict(p.override_settings), _fields(p), _inputs(p), _others(p)],
         [options.as_dict(panel), [_file(name) for name in panel.scorers], base, seed],
         [p.subseed if p.subseed_strength else 0],
@@ -135,7 +147,7 @@ def _checkpoint(p: Any) -> Any:
 
     name = p.override_settings.get("sd_model_checkpoint") or shared.opts.sd_model_checkpoint
     info = sd_models.get_closet_checkpoint_match(name) if name else None
-    return [str(name)] if info is None else [info.name, *_identity(info.filename)]
+    return [str(name)] if info is None else [info.name, *identity(info.filename)]
 
 
 def _opts() -> Any:
@@ -173,15 +185,7 @@ def _others(p: Any) -> list[Any]:
 
 
 def _file(name: str) -> Any:
-    return [[name, role, *_identity(path)] for role, path in sorted(host.locate(name).items())]
-
-
-def _identity(path: Any) -> list[Any]:
-    try:
-        stat = Path(path).stat()
-    except OSError:
-        return [str(path)]
-    return [str(path), stat.st_size, stat.st_mtime_ns]
+    return [[name, role, *identity(path)] for role, path in sorted(host.locate(name).items())]
 
 
 def _mark(value: Any) -> Any:

@@ -94,3 +94,81 @@ def test_mistakes_are_said_before_anything_is_made(web: Web, compare: Any, chang
     with pytest.raises(RuntimeError, match=words):
         compare(**changed)
     assert not web.calls
+
+
+def test_a_lora_that_was_replaced_under_its_name_makes_other_cells(
+    web: Web, compare: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lora" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "Style.safetensors").write_bytes(b"one")
+    (folder / "other.safetensors").write_bytes(b"one")
+    monkeypatch.setattr(web.host("shared").cmd_opts, "lora_dir", str(tmp_path / "lora"), raising=False)
+    given = {"prompts": "a red circle <lora:style:0.5>", "seeds": 1}
+    assert _made(web, compare, **given) == 3
+    assert _made(web, compare, **given) == 0
+    (folder / "other.safetensors").write_bytes(b"another one")
+    assert _made(web, compare, **given) == 0
+    (folder / "Style.safetensors").write_bytes(b"another one")
+    assert _made(web, compare, **given) == 3
+
+
+def test_what_else_is_known_by_a_name_counts_as_a_file(
+    web: Web, compare: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shared, given = web.host("shared"), {"prompts": "a red circle of oldpaint", "seeds": 1}
+    embedding, vae = Path(shared.cmd_opts.embeddings_dir) / "OldPaint.pt", tmp_path / "some.vae.pt"
+    assert _made(web, compare, **given) == 3
+    embedding.write_bytes(b"one")
+    assert _made(web, compare, **given) == 3
+    embedding.write_bytes(b"another")
+    assert _made(web, compare, **given) == 3
+    vae.write_bytes(b"one")
+    monkeypatch.setitem(web.host("sd_vae").vae_dict, "some", str(vae))
+    assert _made(web, compare, **given) == 0
+    shared.opts.sd_vae = "some"
+    assert _made(web, compare, **given) == 3
+    vae.write_bytes(b"another")
+    assert _made(web, compare, **given) == 3
+    assert _made(web, compare, **given) == 0
+
+
+def _made(web: Web, compare: Any, **given: Any) -> int:
+    """Return how many images a comparison has made."""
+    study = json.loads((_folder(compare(**given)) / "study.json").read_text())
+    return int(dict(study["facts"])["images"].split()[0])
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_cells_of_earlier_runs_are_shown(web: Web, compare: Any, saved: bool) -> None:
+    web.opts.samples_save = saved
+    first, second = compare(), compare()
+    assert len(first.images) == len(second.images) == len(second.infotexts) == 5
+    assert second.index_of_first_image == 1
+    assert second.all_seeds == first.all_seeds and second.all_prompts == first.all_prompts
+    assert web.seeds(second) == second.all_seeds
+    assert web.texts(second) == web.texts(first)
+    same = [one.convert("RGB").tobytes() == other.convert("RGB").tobytes() for one, other in
+            zip(web.pictures(first), web.pictures(second), strict=True)]  # fmt: skip
+    assert all(same) or not saved
+    files = [getattr(picture, "already_saved_as", "") for picture in web.pictures(second)]
+    assert all(Path(file).is_file() for file in files) if saved else not any(files)
+
+
+def test_a_file_that_is_another_picture_now_is_not_shown_as_the_cell(web: Web, compare: Any) -> None:
+    from PIL import Image
+
+    first = compare()
+    for picture in web.pictures(first):
+        Image.new("RGB", picture.size, "white").save(picture.already_saved_as)
+    second = compare()
+    assert len(second.images) == 5
+    assert not any(hasattr(picture, "already_saved_as") for picture in web.pictures(second))
+
+
+def test_without_recording_it_is_said_how_long_cells_are_known(web: Web, compare: Any) -> None:
+    assert "recording is off" not in compare().comments
+    web.opts.hps_ledger = False
+    done = compare(first_seed=100)
+    assert "recording is off" in done.comments and "until the host is closed" in done.comments
+    assert len(compare(first_seed=100).images) == len(done.images) == 5

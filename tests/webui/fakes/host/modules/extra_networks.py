@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from typing import Any
 
+import torch
 from modules import errors
 
 extra_network_registry: dict[str, Any] = {}
@@ -41,7 +42,8 @@ class _Lora(ExtraNetwork):
         p.sd_model.lora.fill_(sum(len(each.items[0]) * float(each.items[1]) for each in params_list))
 
     def deactivate(self, p: Any) -> None:
-        p.sd_model.lora.zero_()
+        with torch.inference_mode():  # Forge has made it an inference tensor
+            p.sd_model.lora.zero_()
 
 
 def register_extra_network(extra_network: ExtraNetwork) -> None:
