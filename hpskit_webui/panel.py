@@ -136,7 +136,7 @@ class _Panel:
                 self._slider("iterations", "Iterations", "Rounds of the search", 1, 100)
             with gr.Row(elem_id=self._id("search_row")) as search:
                 self._slider("population", "Population", "Noises tried in each iteration", 1, 32)
-                self._slider("screen", "Screen", "Seeds tried first; the best of them is improved", 1, 64)
+                self._slider("screen", "Screen", "Seeds tried first; the best is improved", 1, 64)
             with gr.Row(visible=False, elem_id=self._id("gradient_row")) as drift:
                 self._slider("max_drift", "Largest turn", "Degrees the noise may turn; 0 is no limit", 0, 180)
             with gr.Row():
@@ -144,12 +144,12 @@ class _Panel:
                     "held_out",
                     gr.Dropdown,
                     "Held-out scorer",
-                    "Only watched, never optimised: shows whether the gain is real",
+                    "Only watched: shows whether a gain is real",
                     choices=["None", *self.choices],
                     value="None",
                 )
                 # Both hosts draw a checkbox's info above it, away from what it explains.
-                self._add("save_noise", gr.Checkbox, "Save the noise beside the image: no seed gives it again", None)
+                self._add("save_noise", gr.Checkbox, "Save the noise (no seed gives it again)", None)
         for name, component, modes in (
             ("noise", group, NOISE),
             ("method", method, (SEARCH,)),

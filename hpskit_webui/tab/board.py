@@ -27,6 +27,8 @@ SORT_LABELS = {
     "CFG scale": "cfg",
 }
 CONFIRM = "This cannot be undone. Image files are not touched."
+UNSEEN = ["hps-unseen"]
+"""Class of what only the script of the page uses; gradio leaves what is not visible out of the page."""
 
 
 def build(part: Any) -> None:
@@ -49,15 +51,20 @@ def build(part: Any) -> None:
         days = gr.Number(0, label="Only rows older than so many days (0: all rows)", elem_id="hps_board_days")
         really = gr.Button("Delete them", variant="stop", elem_id="hps_board_really")
         no = gr.Button("Keep them", elem_id="hps_board_no")
+    with gr.Row(visible=False) as asking_one:
+        really_one = gr.Button("Delete the row", variant="stop", elem_id="hps_board_really_one")
+        no_one = gr.Button("Keep it", elem_id="hps_board_no_one")
     file = gr.File(label="Exported rows", visible=False, elem_id="hps_board_file")
     with gr.Row():
-        chosen = gr.Dropdown([], label="Row of this page", elem_id="hps_board_row", scale=2)
+        chosen = gr.Dropdown([], label="Chosen row", info="Or click one in the table", elem_id="hps_board_row", scale=2)
         send_txt = gr.Button("Send to txt2img", interactive=False, elem_id="hps_board_txt2img")
         send_img = gr.Button("Send to img2img", interactive=False, elem_id="hps_board_img2img")
-        drop = gr.Button("Delete this row", interactive=False, elem_id="hps_board_drop")
+        drop = gr.Button("Delete this row...", interactive=False, elem_id="hps_board_drop")
     infotext = gr.Textbox("", label="Text of the row", lines=4, visible=False, elem_id="hps_board_infotext")
     rows = gr.HTML(said("Press Show."), elem_id="hps_board_rows")
     page, ids = gr.State(0), gr.State([])
+    clicked = gr.Textbox("", label="Clicked row", elem_id="hps_board_clicked", elem_classes=UNSEEN)
+    again = gr.Button("Show again", elem_id="hps_board_again", elem_classes=UNSEEN)
 
     filters = [search, model, sampler, scorer, source, sort]
     shown = [
@@ -71,6 +78,8 @@ def build(part: Any) -> None:
         send_img,
         drop,
         asking,
+        asking_one,
+        clicked,
         model,
         sampler,
         scorer,
@@ -89,6 +98,8 @@ def build(part: Any) -> None:
             ids: [row.id for row in found],
             infotext: gr.update(value="", visible=False),
             asking: gr.update(visible=False),
+            asking_one: gr.update(visible=False),
+            clicked: "",
             **some,
             **_choices((model, sampler, scorer, source)),
         }
@@ -98,19 +109,29 @@ def build(part: Any) -> None:
     search.submit(safely(lambda *values: listed(0, *values)), inputs=filters, outputs=shown)
     back.click(safely(lambda at, *values: listed(at - 1, *values)), inputs=[page, *filters], outputs=shown)
     on.click(safely(lambda at, *values: listed(at + 1, *values)), inputs=[page, *filters], outputs=shown)
-    part.select(safely(lambda *values: listed(0, *values)), inputs=filters, outputs=shown)
+    part.select(safely(listed), inputs=[page, *filters], outputs=shown)
+    again.click(safely(listed), inputs=[page, *filters], outputs=shown)
 
     def choose(place: Any, known: list[int]) -> dict[Any, Any]:
         row = _row(place, known)
         ready = gr.update(interactive=True)
-        told = {infotext: gr.update(value=infotext_of(row), visible=True)}
+        told = {infotext: gr.update(value=infotext_of(row), visible=True), asking_one: gr.update(visible=False)}
         return {**told, send_txt: ready, send_img: ready, drop: ready}
 
-    picked = [status, infotext, send_txt, send_img, drop]
+    picked = [status, infotext, send_txt, send_img, drop, asking_one]
     chosen.change(
         safely(lambda label, known: choose(label, known) if label and known else {status: gr.update()}),
         inputs=[chosen, ids],
         outputs=picked,
+    )
+    clicked.change(
+        safely(
+            lambda place, known: (
+                {chosen: _label(_row(place, known), int(place) - 1)} if place else {status: gr.update()}
+            )
+        ),
+        inputs=[clicked, ids],
+        outputs=[status, chosen],
     )
     _paste_buttons({"txt2img": send_txt, "img2img": send_img}, infotext)
 
@@ -119,17 +140,26 @@ def build(part: Any) -> None:
         recording.opened().delete([_row(place, known).id])
         return listed(number, *values)
 
-    drop.click(safely(delete), inputs=[chosen, ids, page, *filters], outputs=shown)
+    really_one.click(safely(delete), inputs=[chosen, ids, page, *filters], outputs=shown)
+
+    def ask_one(place: Any, known: list[int]) -> dict[Any, Any]:
+        _row(place, known)
+        words = f"Delete row {str(place).partition(':')[0]} of the ledger? {CONFIRM}"
+        return {asking_one: gr.update(visible=True), asking: gr.update(visible=False), status: said(words)}
+
+    drop.click(safely(ask_one), inputs=[chosen, ids], outputs=[asking_one, asking, status])
+    no_one.click(lambda: (gr.update(visible=False), ""), outputs=[asking_one, status])
 
     def ask() -> dict[Any, Any]:
         tab_access.insist_private()
         count = recording.opened().summary().rows
         return {
             asking: gr.update(visible=True),
+            asking_one: gr.update(visible=False),
             status: gr.update(value=said(f"Delete rows of the ledger, which holds {count:,}? {CONFIRM}")),
         }
 
-    purge.click(safely(ask), outputs=[asking, status])
+    purge.click(safely(ask), outputs=[asking, asking_one, status])
     no.click(lambda: (gr.update(visible=False), ""), outputs=[asking, status])
 
     def clear(age: Any, *values: Any) -> dict[Any, Any]:
@@ -241,7 +271,7 @@ def _table(found: tuple[Row, ...], at: int) -> str:
         for k, row in enumerate(found)
     ]
     note = said("Standing: standard deviations above the mean of all images of the same prompt, by the same scorer.")
-    return table(heads, shown, numbers=(2, 3, 4)) + note
+    return table(heads, shown, numbers=(2, 3, 4), names=[row[0] for row in shown]) + note
 
 
 def _standing(row: Row) -> Lines:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ...hpskit.errors import StudyError
+from ..compare.result import FOLDER, TITLE
 from ..record import recording
 from . import access as tab_access
 from .board import ANY, chosen_value
@@ -17,6 +18,10 @@ from .view import framed, guarded, said, table
 if TYPE_CHECKING:
     from ...hpskit.study import Analysis, Study
 
+LEDGER, SAVED = ORIGINS = ("the images in the ledger", "a saved comparison")
+MOST = 50
+"""Saved comparisons that are offered."""
+_GRIDS = ("outdir_grids", "outdir_txt2img_grids", "outdir_img2img_grids")
 FIELDS = ("model", "lora", "sampler", "scheduler", "steps", "cfg", "size")
 LARGEST = 2**26
 """Bytes of a saved comparison that is opened here."""
@@ -25,11 +30,16 @@ LARGEST = 2**26
 def build(part: Any) -> None:
     """Build the part and wire it."""
     gr.HTML(
-        said("Compares settings on the same prompts and seeds, from the rows of the ledger; nothing is scored again.")
+        said("Compares settings on the same prompts and seeds, from images that have scores; nothing is scored again.")
     )
-    with gr.Row():
+    origin = gr.Radio(list(ORIGINS), value=LEDGER, label="From", elem_id="hps_compare_origin")
+    with gr.Row() as filters:
         by = gr.Dropdown(
-            list(FIELDS), value=[], multiselect=True, label="Compare (empty: whatever varies)", elem_id="hps_compare_by"
+            list(FIELDS),
+            value=[],
+            multiselect=True,
+            label="Settings (empty: whatever varies)",
+            elem_id="hps_compare_by",
         )
         search = gr.Textbox("", label="Prompt contains", elem_id="hps_compare_search")
         scorer, model = (
@@ -37,14 +47,18 @@ def build(part: Any) -> None:
             for name in ("Scorer", "Model")
         )
         paired = gr.Checkbox(True, label="Same seed only (recommended)", elem_id="hps_compare_paired")
-    saved = gr.File(label="Or open a saved comparison (JSON)", file_types=[".json"], elem_id="hps_compare_study")
+    with gr.Row(visible=False) as studies:
+        made = gr.Dropdown(
+            [], label=f"Made by the script {TITLE}, newest first", elem_id="hps_compare_made", visible=not why_folders()
+        )
+        saved = gr.File(label="Or upload one (study.json)", file_types=[".json"], elem_id="hps_compare_study")
     with gr.Row():
         run = gr.Button("Compare", variant="primary", elem_id="hps_compare_run")
         report = gr.Button("Make report", elem_id="hps_compare_report")
     status = gr.HTML(elem_id="hps_compare_status")
     verdict = gr.HTML(elem_id="hps_compare_verdict")
     file = gr.File(label="Report", visible=False, elem_id="hps_compare_file")
-    inputs = [by, search, scorer, model, paired, saved]
+    inputs = [origin, by, search, scorer, model, paired, made, saved]
     safely = guarded(status)
 
     def compared(*values: Any) -> dict[Any, Any]:
@@ -68,21 +82,55 @@ def build(part: Any) -> None:
     def refresh() -> dict[Any, Any]:
         tab_access.insist_private()
         facets = recording.opened().facets(limit=100, longest=200)
+        names = list(found())
         return {
+            made: gr.update(choices=names, value=names[0] if names else None),
             scorer: gr.update(choices=[ANY, *(one.value for one in facets.scorers)]),
             model: gr.update(choices=[ANY, *(one.value for one in facets.models)]),
         }
 
     run.click(safely(compared), inputs=inputs, outputs=[status, verdict])
     report.click(safely(reported), inputs=inputs, outputs=[status, verdict, file])
-    part.select(safely(refresh), outputs=[status, scorer, model])
+    part.select(safely(refresh), outputs=[status, scorer, model, made])
+    origin.change(
+        lambda chosen: {filters: gr.update(visible=chosen == LEDGER), studies: gr.update(visible=chosen != LEDGER)},
+        inputs=[origin],
+        outputs=[filters, studies],
+    )
 
 
-def _study(by: Any, search: Any, scorer: Any, model: Any, paired: Any, saved: Any) -> tuple[Study, Analysis]:
+def why_folders() -> str:
+    """Return why comparisons in the output folders are out of reach; empty when they are not."""
+    return tab_access.why_no_folders()
+
+
+def found() -> dict[str, Path]:
+    """Return the newest comparisons that the script has left in the folders of grids, by what a list calls them."""
+    from modules import shared
+
+    if why_folders():
+        return {}
+    roots = [str(getattr(shared.opts, name, "") or "") for name in _GRIDS]
+    files = {path for root in roots if root for path in (Path(root).absolute() / FOLDER).glob("*/study.json")}
+    newest = sorted(files, key=lambda path: -path.stat().st_mtime)[:MOST]
+    return {f"{path.parent.name} ({path.parent.parent.parent.name})": path for path in newest}
+
+
+def _study(
+    origin: Any, by: Any, search: Any, scorer: Any, model: Any, paired: Any, made: Any, saved: Any
+) -> tuple[Study, Analysis]:
     from ...hpskit.study import analyse
 
-    study = opened(saved) if saved else _from_ledger(by, search, scorer, model, paired)
+    study = _from_ledger(by, search, scorer, model, paired) if origin == LEDGER else _saved(made, saved)
     return study, analyse(study)
+
+
+def _saved(made: Any, upload: Any) -> Study:
+    tab_access.insist_private()
+    path = upload or found().get(str(made or ""))
+    if not path:
+        raise StudyError(f"Choose a comparison, or upload the study.json of one; the script {TITLE} makes them.")
+    return opened(str(path) if isinstance(path, Path) else path)
 
 
 def _from_ledger(by: Any, search: Any, scorer: Any, model: Any, paired: Any) -> Study:

@@ -24,22 +24,39 @@ def build(part: Any) -> None:
     open_folders = not tab_access.why_no_folders()
     with gr.Row():
         folder = gr.Textbox(
-            "", label="Folder on the machine of the server", visible=open_folders, elem_id="hps_files_folder", scale=3
+            "",
+            label="Folder with images",
+            placeholder="A folder on the machine that the server runs on",
+            visible=open_folders,
+            elem_id="hps_files_folder",
+            scale=3,
         )
         below = gr.Checkbox(False, label="With subfolders", visible=open_folders, elem_id="hps_files_below")
-    uploads = gr.File(label="Or upload images", file_count="multiple", elem_id="hps_files_uploads")
+    uploads = gr.File(
+        label="Or upload images" if open_folders else "Upload images",
+        file_count="multiple",
+        elem_id="hps_files_uploads",
+    )
     with gr.Row():
         scorer = gr.Dropdown(
             host.scorer_choices(), value=host.default_scorer(), label="Scorer", elem_id="hps_files_scorer"
         )
-        prompt = gr.Textbox("", label="Prompt (empty: each file's own)", elem_id="hps_files_prompt", scale=3)
+        prompt = gr.Textbox(
+            "", label="Prompt", placeholder="Empty: each file's own", elem_id="hps_files_prompt", scale=3
+        )
     with gr.Row(visible=open_folders):
         action = gr.Dropdown(
-            list(tab_scoring.ACTIONS), value=tab_scoring.NOTHING, label="Afterwards", elem_id="hps_files_action"
+            list(tab_scoring.ACTIONS),
+            value=tab_scoring.NOTHING,
+            label="Afterwards",
+            elem_id="hps_files_action",
+            scale=2,
         )
-        keep = gr.Number(1, precision=0, label="How many are the best", elem_id="hps_files_keep")
-        least = gr.Number(0, label="Threshold", elem_id="hps_files_threshold")
-        sub = gr.Textbox("best", label="Into this subfolder", elem_id="hps_files_sub")
+        keep = gr.Number(
+            1, precision=0, label="How many of each prompt are the best", visible=False, elem_id="hps_files_keep"
+        )
+        least = gr.Number(0, label="Threshold", visible=False, elem_id="hps_files_threshold")
+        sub = gr.Textbox("best", label="Into this subfolder", visible=False, elem_id="hps_files_sub")
         stamp = gr.Checkbox(False, label="Write the score into the files", elem_id="hps_files_stamp")
     with gr.Row():
         run = gr.Button("Score", variant="primary", elem_id="hps_files_run")
@@ -81,6 +98,17 @@ def build(part: Any) -> None:
             return {status: gr.update(value=said("There is no result yet."))}
         return shown(task)
 
+    def fits(wish: str) -> dict[Any, Any]:
+        best = wish in (tab_scoring.COPY_BEST, tab_scoring.MOVE_BEST)
+        low = wish in (tab_scoring.COPY_BELOW, tab_scoring.MOVE_BELOW)
+        return {
+            keep: gr.update(visible=best),
+            least: gr.update(visible=low),
+            sub: gr.update(visible=best or low, value="low" if low else "best"),
+            run: gr.update(value=f"Score, then {wish}" if best or low else "Score"),
+        }
+
+    action.change(fits, inputs=[action], outputs=[keep, least, sub, run])
     inputs = [folder, below, uploads, scorer, prompt, action, keep, least, sub, stamp]
     run.click(guarded_steps(status)(scored), inputs=inputs, outputs=[status, rows, reports])
     stop.click(guarded(status)(stopped), outputs=[status])

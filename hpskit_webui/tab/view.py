@@ -35,6 +35,11 @@ STYLE = """<style>
 .hps-scroll {overflow: auto; max-height: 75vh}
 .hps-said {margin: 4px 0; color: var(--body-text-color)}
 .hps-trouble {border-left: 3px solid #d97706; padding-left: 10px}
+.hps-table tr[data-row] {cursor: pointer}
+.hps-table tr[data-row]:hover td, .hps-table tr[data-row]:focus td {background: var(--background-fill-secondary)}
+.hps-table tr.hps-chosen td {box-shadow: inset 0 2px var(--color-accent), inset 0 -2px var(--color-accent)}
+.hps-unseen {display: none !important}
+#hps_files_uploads .wrap, #hps_compare_study .wrap {min-height: 96px}
 .hps-frame {width: 100%; height: 75vh; border: 1px solid var(--border-color-primary); border-radius: 6px}
 </style>"""
 
@@ -53,17 +58,32 @@ def trouble(words: str) -> str:
     return tag("p", {"class": "hps-said hps-trouble"}, text(words))
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], numbers: Sequence[int] = (), marked: Any = ()) -> str:
-    """Return a table; `numbers` are the columns that are set to the right, `marked` the rows that are set off."""
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    numbers: Sequence[int] = (),
+    marked: Any = (),
+    names: Sequence[str] = (),
+) -> str:
+    """Return a table; `numbers` are the columns that are set to the right, `marked` the rows that are set off.
+
+    Rows with `names` can be chosen with a click or the keyboard, see javascript/hps_tab.js.
+    """
     top = join([tag("th", {"class": "hps-number" if k in numbers else None}, text(h)) for k, h in enumerate(heads)])
     body = join(
         [
-            tag("tr", {"class": "hps-marked" if at in marked else None}, join(_cells(row, numbers)))
+            tag(
+                "tr", {"class": "hps-marked" if at in marked else None, **_named(names, at)}, join(_cells(row, numbers))
+            )
             for at, row in enumerate(rows)
         ]
     )
     whole = tag("table", {"class": "hps-table"}, tag("thead", {}, tag("tr", {}, top)), tag("tbody", {}, body))
     return tag("div", {"class": "hps-scroll"}, whole)
+
+
+def _named(names: Sequence[str], at: int) -> dict[str, str]:
+    return {"data-row": names[at], "tabindex": "0"} if at < len(names) else {}
 
 
 def _cells(row: Sequence[Cell], numbers: Sequence[int]) -> Iterator[Markup]:

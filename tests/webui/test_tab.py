@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html.parser
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +158,101 @@ def test_settings_are_compared_from_the_ledger(web: Any) -> None:
         for seed in (1, 2, 3):
             web.txt2img(SCORE, prompt="a red circle", seed=seed, sampler_name=sampler)
     compare = web.module("tab.compare")
-    study, analysis = compare._study(["sampler"], "", "any", "any", True, None)
+    study, analysis = compare._study(compare.LEDGER, ["sampler"], "", "any", "any", True, None, None)
     assert {one.label for one in study.settings} == {"Euler", "Euler a"} and len(study.seeds) == 3
     assert "table" in Tags(compare._verdict(study, analysis)).names
+
+
+def test_a_comparison_of_the_script_is_opened_by_its_name(web: Any) -> None:
+    compare, study, opts = web.module("tab.compare"), web.pack("hpskit.study"), web.host("shared").opts
+    for sampler in ("Euler", "Euler a"):
+        for seed in (1, 2, 3):
+            web.txt2img(SCORE, prompt="a red circle", seed=seed, sampler_name=sampler)
+    made = compare._study(compare.LEDGER, ["sampler"], "", "any", "any", True, None, None)[0]
+    grids = web.folder / "grids"
+    opts.outdir_txt2img_grids = str(grids)
+    for age, name in ((60, "first"), (0, "second")):
+        file = grids / "hps-compare" / name / "study.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(web.pack("hpskit.study.export").to_json(made, study.analyse(made))))
+        os.utime(file, (file.stat().st_mtime - age,) * 2)
+    assert list(compare.found()) == ["second (grids)", "first (grids)"]
+    opened, _ = compare._study(compare.SAVED, [], "", "any", "any", True, "first (grids)", None)
+    assert {one.label for one in opened.settings} == {"Euler", "Euler a"}
+    for nothing in (None, "../../etc", "third (grids)"):
+        with pytest.raises(web.pack("hpskit.errors").StudyError, match="Choose a comparison"):
+            compare._study(compare.SAVED, [], "", "any", "any", True, nothing, None)
+    web.host("shared").cmd_opts.share = True
+    assert compare.found() == {}
+
+
+def part(web: Any, name: str) -> dict[str, Any]:
+    """Build a part of the tab and return its components by their element ids."""
+    import gradio
+
+    first = len(gradio.made)
+    with gradio.Blocks(), gradio.Tab(name, id=name) as inside:
+        web.module(f"tab.{name}").build(inside)
+    found = [block for block in gradio.made[first:] if isinstance(block, gradio.Block)]
+    return {block.elem_id: block for block in found if block.elem_id} | {"part": inside}
+
+
+def fire(component: Any, event: str, *values: Any) -> dict[str, Any]:
+    """Do what a person does, and return the answer by element id."""
+    changed = component.fire(event, type("Request", (), {})(), *values)
+    return {block.elem_id: update for block, update in changed.items() if block.elem_id}
+
+
+def test_a_row_is_deleted_after_a_second_press_only(web: Any) -> None:
+    web.txt2img(SCORE, seed=3, batch_size=2)
+    made, ledger = part(web, "board"), web.module("record.recording").opened()
+    filters = ("", "any", "any", "any", "any", "seed")
+    shown = fire(made["hps_board_show"], "click", *filters)
+    second = shown["hps_board_row"]["choices"][1]
+    ids = [row.id for row in ledger.rows(web.module("tab.board")._query(0, *filters)).rows]
+    asked = fire(made["hps_board_drop"], "click", second, ids)
+    assert "Delete row 2" in asked["hps_board_status"] and ledger.rows().total == 2
+    fire(made["hps_board_really_one"], "click", second, ids, 0, *filters)
+    assert [row.id for row in ledger.rows().rows] == [ids[0]]
+    assert "Choose a row" in fire(made["hps_board_drop"], "click", None, ids)["hps_board_status"]["value"]
+
+
+def test_a_clicked_row_is_the_chosen_one(web: Any) -> None:
+    web.txt2img(SCORE, seed=3, batch_size=2)
+    made, board = part(web, "board"), web.module("tab.board")
+    filters = ("", "any", "any", "any", "any", "seed")
+    shown = fire(made["hps_board_show"], "click", *filters)
+    assert 'data-row="2"' in shown["hps_board_rows"]["value"] and shown["hps_board_clicked"] == ""
+    ids = [row.id for row in board._page(0, *filters)[0]]
+    clicked = fire(made["hps_board_clicked"], "change", "2", ids)
+    assert clicked == {"hps_board_row": shown["hps_board_row"]["choices"][1]}
+    for wrong in ("", "9", "x"):
+        assert "hps_board_row" not in fire(made["hps_board_clicked"], "change", wrong, ids)
+
+
+def test_what_an_action_does_not_need_is_hidden_and_the_button_says_it_all(web: Any) -> None:
+    made = part(web, "files")
+    change = made["hps_files_action"].events[0].fn
+    seen = {
+        wish: {block.elem_id: update.get("visible", update.get("value")) for block, update in change(wish).items()}
+        for wish in web.module("tab.scoring").ACTIONS
+    }
+    assert list(seen["nothing"].values()) == [False, False, False, "Score"]
+    assert list(seen["move the best of each prompt"].values()) == [
+        True,
+        False,
+        True,
+        "Score, then move the best of each prompt",
+    ]
+    assert list(seen["copy those below the threshold"].values())[:3] == [False, True, True]
+
+
+def test_models_begin_with_the_one_of_the_panel(web: Any) -> None:
+    made = part(web, "models")
+    shown = fire(made["hps_models_refresh"], "click")
+    assert shown["hps_models_name"]["value"].startswith("HPS v2.1") and not shown["hps_models_stop"]["visible"]
+    table = shown["hps_models_list"]["value"]
+    assert table.index("hps-v2.1") < table.index("aesthetic-v2") < table.index("hps-tiny-shapes")
 
 
 def test_a_damaged_saved_comparison_is_said(web: Any, tmp_path: Path) -> None:
