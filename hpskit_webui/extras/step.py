@@ -15,6 +15,8 @@ from ...hpskit.errors import HpsError, PromptError
 from ..bridge import host
 from ..judge import TAG, Judge, Judged
 from ..options import Options
+from ..panel import missing as missing_scorer
+from ..pasted import paragraph
 from ..record import recording
 from . import table as extras_table
 
@@ -66,24 +68,31 @@ class HpsExtras(scripts_postprocessing.ScriptPostprocessing):  # type: ignore[mi
 
     def ui(self) -> dict[str, Any]:
         """Build the controls; the API's fixed arguments leave all of them at None, which is off."""
-        with gr.Accordion("HPS score", open=False, elem_id="extras_hps"):
-            enable = gr.Checkbox(False, label="Score the result", elem_id="extras_hps_enable")
+        with _switch() as enable:
             with gr.Row():
                 scorer = gr.Dropdown(
                     host.scorer_choices(), value=host.default_scorer(), label="Scorer", elem_id="extras_hps_scorer"
                 )
                 prompt = gr.Textbox(
-                    "",
-                    label="Prompt (empty: from the file itself)",
-                    placeholder="a photo of a cat",
-                    elem_id="extras_hps_prompt",
+                    "", label="Prompt", placeholder="Empty: the one in the file itself", elem_id="extras_hps_prompt"
                 )
+            missing = gr.HTML("", visible=False, elem_id="extras_hps_missing")
             table = gr.Checkbox(
-                True, label="Save the scores of a batch as a table beside its images", elem_id="extras_hps_table"
+                True,
+                label="Of a batch: save the scores as a table (CSV and HTML) beside the images",
+                elem_id="extras_hps_table",
             )
             with gr.Row():
-                threshold = gr.Number(0, label="Threshold (batches only)", elem_id="extras_hps_least")
-                below = gr.Dropdown(list(BELOW), value=KEEP, label="An image below it", elem_id="extras_hps_below")
+                below = gr.Dropdown(
+                    list(BELOW),
+                    value=KEEP,
+                    label="Of a batch: an image that scores below a threshold",
+                    elem_id="extras_hps_below",
+                )
+                threshold = gr.Number(0, label="Threshold", visible=False, elem_id="extras_hps_least")
+        below.change(lambda wish: gr.update(visible=wish != KEEP), [below], [threshold], show_progress=False)
+        for part in (enable, scorer):
+            part.change(_needed, [enable, scorer], [missing], show_progress=False)
         return {
             "enable": enable,
             "scorer": scorer,
@@ -110,6 +119,19 @@ class HpsExtras(scripts_postprocessing.ScriptPostprocessing):  # type: ignore[mi
         except Exception as error:
             log.exception("The Extras step of HPS failed; the image stays as it is.")
             _tell(pp, given, f"{type(error).__name__}: {error}")
+
+
+def _switch() -> Any:
+    """Return the accordion of the step with its checkbox in the title, as the host's own steps have it."""
+    from modules.ui_components import InputAccordion
+
+    return InputAccordion(False, label="HPS score", elem_id="extras_hps")
+
+
+def _needed(enable: Any, scorer: Any) -> Any:
+    """Say what to do to get a scorer that is not on this machine."""
+    words = missing_scorer(str(scorer)) if enable else ""
+    return gr.update(value=paragraph(words, "hps-missing") if words else "", visible=bool(words))
 
 
 class Input:

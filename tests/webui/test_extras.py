@@ -123,3 +123,18 @@ def test_parts_of_one_input_are_dropped_together_or_kept(web: Any) -> None:
     assert not state.skipped
     extras._skip(one, True)
     assert not state.skipped
+
+
+def test_the_step_shows_what_matters_and_says_what_is_missing(web: Any) -> None:
+    controls = web.module("extras.step").HpsExtras().ui()
+    assert controls["enable"].value is False and controls["threshold"].visible is False
+    assert controls["below"].fire("change", "do not save it")["visible"] is True
+    assert controls["below"].fire("change", "keep it")["visible"] is False
+    told = controls["scorer"].fire("change", True, "hps-v2.1")
+    assert told["visible"] and "not on this machine" in told["value"]
+    for enable, scorer in ((True, "hps-tiny-shapes"), (False, "hps-v2.1")):
+        assert controls["enable"].fire("change", enable, scorer) == {
+            "__type__": "update",
+            "value": "",
+            "visible": False,
+        }
