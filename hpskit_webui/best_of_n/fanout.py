@@ -17,7 +17,7 @@ from .. import infotext, settings
 from ..bridge import host
 from ..job import Job, number_of
 from ..options import SCORE, Options
-from . import gallery, grids, planning
+from . import early, gallery, grids, planning
 from .gallery import Group, Made
 from .pools import Candidate, Layout, Pool, Schedule, stop_rule
 
@@ -37,6 +37,7 @@ class FanOut(Job):
         self._batch = range(0)
         self._stopping = False
         self._best: Candidate | None = None
+        self._held: early.Held | None = None
 
     # --- before ---
 
@@ -50,6 +51,7 @@ class FanOut(Job):
         self.notes += notes
         self.schedule = Schedule(self.layout)
         self.masks = planning.Masks.of(p)
+        self._held = early.hold(p, partial(planning.would_save, p))
         planning.watch_close(p, partial(self.rescue, p))
 
     def before_process_batch(self, p: Any) -> None:
@@ -180,7 +182,8 @@ class FanOut(Job):
         if kept:
             self._leave(p, processed, result, kept)
         super().postprocess(p, processed)
-        self.made = []  # the infotext's callables hold this job, and so would all its pictures live on
+        # The infotext's callables hold this job, and so would all its pictures live on.
+        self.made, self._held = [], None
 
     def _hand_back(self, p: Any) -> None:
         planning.give_back(p)
@@ -211,6 +214,7 @@ class FanOut(Job):
         for number, group in enumerate(kept):
             planning.write_text(group)
             if group.made.save:
+                saver.early(group, number, len(kept), self._held)
                 saver.save(group, number, len(kept), self.masks.files(p, group))
         if settings.get("hps_save_rejected") and not self.failure:
             rejected = [g for g in result.groups if g.made.save and g.made.whole and g not in kept]
@@ -241,6 +245,7 @@ class FanOut(Job):
         kept = [group for group in self._choose(groups) if group.made.whole and group.made.save]
         saver = grids.Saver(p)
         for number, group in enumerate(kept):
+            saver.early(group, number, len(kept), self._held)
             saver.save(group, number, len(kept))
-        self.made = []
+        self.made, self._held = [], None
         log.warning("The generation broke off; the best %d images so far were saved.", len(kept))

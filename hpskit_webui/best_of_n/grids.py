@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .early import Held
 from .gallery import TEXT, Group, Made
 
 log = logging.getLogger("hps")
@@ -63,6 +64,16 @@ class Saver:
             self._paths[path] = (group, number, total)
         for suffix, mask in masks:
             self._write(group, mask, number, total, suffix=suffix)
+
+    def early(self, group: Group, number: int, total: int, held: Held | None) -> None:
+        """Write what the host has saved of a picture before it was finished, where that was held back."""
+        for file in held.of(group.made.slot) if held is not None else ():
+            try:
+                with as_one_of(self.p, group.made, number, total):
+                    file.write()
+            except Exception as error:
+                log.exception("An image could not be saved.")
+                self.trouble = self.trouble or f"an image{file.suffix} could not be saved: {error}"
 
     def reject(self, group: Group, number: int, total: int) -> None:
         """Write a candidate that was not kept into the folder for such."""

@@ -12,6 +12,7 @@ from typing import Any
 from ...hpskit.errors import SelectionError
 from ..judge import TAG
 from ..options import Options
+from . import early
 from .gallery import HIRES_LISTS, LISTS, TEXT, Group, Made
 from .grids import COMPOSITE, MASK
 from .pools import Candidate, Layout, Pool, divisor
@@ -102,6 +103,7 @@ def give_back(p: Any) -> None:
         setattr(p, name, value)
     setattr(p, _BEFORE, None)
     p.__dict__.pop(_CLOSE, None)
+    early.let_go(p)
 
 
 def watch_close(p: Any, rescue: Callable[[], None]) -> None:
@@ -123,7 +125,7 @@ def would_save(p: Any) -> bool:
     """Tell whether the host would write the picture in work to disk, had it not been told otherwise by us."""
     p.do_not_save_samples = (getattr(p, _BEFORE, None) or {}).get("do_not_save_samples", True)
     try:
-        return bool(p.save_samples())
+        return bool(type(p).save_samples(p))  # of the class: the job's own may be held back
     finally:
         p.do_not_save_samples = True
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -60,3 +62,84 @@ def test_registering_twice_stamps_once(web: Web) -> None:
     saving.register()
     hooks = [each for name in callbacks.callback_map.values() for each in name]
     assert sum(getattr(each, "callback", each) is saving._saved for each in hooks) == 1
+
+
+EARLY = {
+    "-before-highres-fix": ("save_images_before_highres_fix", {"enable_hr": True, "hr_scale": 1.5}),
+    "-before-face-restoration": ("save_images_before_face_restoration", {"restore_faces": True}),
+}
+
+
+def seed_of(one: Any) -> int:
+    return int(re.search(r"Seed: (\d+)", one.info)[1])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("suffix", list(EARLY))
+@pytest.mark.parametrize("mode", ["best-of-n", "best-of-n-first-pass"])
+@pytest.mark.parametrize("size", [1, 2])
+def test_copies_from_before_the_finish_are_those_of_the_kept(web: Web, mode: str, suffix: str, size: int) -> None:
+    name, fields = EARLY[suffix]
+    setattr(web.opts, name, True)
+    done = web.txt2img({"mode": mode, "candidates": 4, "keep": 2}, n_iter=2, batch_size=size, **fields)
+    files = [(seed_of(one), one.suffix) for one in web.saved if not one.grid]
+    assert sorted(files) == sorted((seed, kind) for seed in web.seeds(done) for kind in (suffix, ""))
+    early = {seed_of(one): one.image.convert("RGB").tobytes() for one in web.saved if one.suffix == suffix}
+    assert all(one.path.is_file() for one in web.saved)
+    web.saved.clear()
+    for seed in web.seeds(done):
+        web.txt2img({"mode": "off"}, seed=seed, **fields)
+    alone = {seed_of(one): one.image.convert("RGB").tobytes() for one in web.saved if one.suffix == suffix}
+    assert early == alone
+
+
+def test_a_file_of_another_extension_is_kept_with_its_candidate(web: Web) -> None:
+    images = web.host("images")
+
+    def save(p: Any, pp: Any) -> None:
+        given = {"info": f"Seed: {p.seeds[p.batch_index]}", "p": p}
+        images.save_image(pp.image, p.outpath_samples, "", p.seeds[p.batch_index], "", "png", suffix="-mine", **given)
+        images.save_image(pp.image, p.outpath_samples, "", p.seeds[p.batch_index], "", "png", **given)
+        images.save_image(pp.image, p.outpath_grids, "", p.seeds[p.batch_index], "", "png", suffix="-else", **given)
+
+    web.add_script("Saver", postprocess_image=save)
+    web.opts.save_images_before_face_restoration = True
+    done = web.txt2img({"mode": "best-of-n", "candidates": 3, "keep": 1})
+    files = [(seed_of(one), one.suffix) for one in web.saved]
+    [seed] = web.seeds(done)
+    assert files == [(1, "-else"), (2, "-else"), (3, "-else"), (seed, "-mine"), (seed, ""), (seed, "")]
+
+
+@pytest.mark.parametrize("mode", ["best-of-n", "best-of-n-first-pass"])
+def test_nothing_is_held_back_afterwards(web: Web, mode: str) -> None:
+    web.opts.save_images_before_highres_fix = True
+    web.txt2img({"mode": mode, "candidates": 2}, enable_hr=True)
+    web.saved.clear()
+    web.host("processing").process_images(web.p)
+    assert sorted(one.suffix for one in web.saved) == ["", "-before-highres-fix"]
+    web.saved.clear()
+    web.txt2img({"mode": mode, "candidates": 2}, enable_hr=True, do_not_save_samples=True)
+    web.opts.samples_save = False
+    web.txt2img({"mode": mode, "candidates": 2}, enable_hr=True)
+    assert not web.saved
+
+
+def test_a_generation_that_breaks_off_leaves_copies_of_the_best_too(web: Web) -> None:
+    web.opts.save_images_before_highres_fix = True
+
+    def burn(p: Any, *args: Any, **more: Any) -> None:
+        if p.iteration == 2:
+            raise MemoryError
+
+    p = web.job("txt2img", {"mode": "best-of-n", "candidates": 4}, enable_hr=True)
+    sample = type(p).sample
+
+    def breaking(self: Any, *args: Any, **more: Any) -> Any:
+        burn(self)
+        return sample(self, *args, **more)
+
+    p.sample = breaking.__get__(p)
+    with pytest.raises(MemoryError):
+        web.host("processing").process_images(p)
+    p.close()
+    assert [one.suffix for one in web.saved] == ["-before-highres-fix", ""]
+    assert len({seed_of(one) for one in web.saved}) == 1

@@ -142,6 +142,10 @@ def _args(image: Any, p: Any, place: int) -> Any:
 
 def _picture(p: Any, place: int, sample: Any, saving: bool, made: _Made) -> None:
     image = Image.fromarray((255.0 * np.moveaxis(sample.cpu().numpy(), 0, 2)).astype(np.uint8))
+    if p.restore_faces:
+        if saving and opts.save_images_before_face_restoration:
+            _save(p, image, place, made, "-before-face-restoration")
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     overlays = getattr(p, "overlay_images", None)
     overlay = overlays[place] if opts.overlay_inpaint and overlays is not None and place < len(overlays) else None
     mask = getattr(p, "mask_for_overlay", None)

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from modules import FORGE, devices, extra_networks, rng, sd_samplers, shared
+from modules import FORGE, devices, extra_networks, images, rng, sd_samplers, shared
+from modules.fake_infotext import create_infotext
 from modules.fake_jobs import StableDiffusionProcessing, decode_latent_batch, opt_f
-from modules.shared import state
+from modules.shared import opts, state
+from PIL import Image
 
 
 @dataclass(repr=False)
@@ -91,6 +93,20 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
                 self.hr_prompts, self.hr_negative_prompts, self.firstpass_steps, cfg, steps
             )
 
+    def _save_intermediate(self, samples: Any, place: int) -> None:
+        if not self.save_samples() or not opts.save_images_before_highres_fix:
+            return
+        pixels = decode_latent_batch(self.sd_model, samples[place : place + 1], target_device=devices.cpu)[0]
+        pixels = ((pixels.float() + 1) / 2).clamp(0, 1).movedim(0, 2) * 255
+        text = create_infotext(
+            self, self.all_prompts, self.all_seeds, self.all_subseeds, [], iteration=self.iteration,
+            position_in_batch=place,
+        )  # fmt: skip
+        images.save_image(
+            Image.fromarray(pixels.to(torch.uint8).numpy()), self.outpath_samples, "", self.seeds[place],
+            self.prompts[place], opts.samples_format, info=text, p=self, suffix="-before-highres-fix",
+        )  # fmt: skip
+
     def get_conds(self) -> Any:
         return (self.hr_c, self.hr_uc) if self.is_hr_pass else super().get_conds()
 
@@ -114,6 +130,8 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         if state.interrupted:
             return samples
         self.is_hr_pass = True
+        for place in range(len(samples)):
+            self._save_intermediate(samples, place)
         self.sampler = sd_samplers.create_sampler(self.hr_sampler_name or self.sampler_name, self.sd_model)
         size = (self.hr_upscale_to_y // opt_f, self.hr_upscale_to_x // opt_f)
         rows = [

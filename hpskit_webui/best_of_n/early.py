@@ -1,0 +1,101 @@
+"""Files that the host writes in the middle of a job: before hires fix, face restoration and colour correction.
+
+While candidates are made nobody knows yet which are kept. So where a person has asked for such files, the host is told
+that it may save, and what it saves for the job is held back: at the end it is written for those that are kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+log = logging.getLogger("hps")
+
+OPTIONS = (
+    "save_images_before_highres_fix",
+    "save_images_before_face_restoration",
+    "save_images_before_color_correction",
+)
+BEFORE_HIRES = "-before-highres-fix"
+_LATE = ("-mask", "-mask-composite")
+"""Suffixes of files that best of N writes by itself, as it does with the picture itself."""
+_HELD = "_hps_held"
+"""Attribute of a job whose files are held back."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file that is held back."""
+
+    slot: int
+    """Number of its candidate as the host counts: iteration * batch size + place in the batch."""
+    suffix: str
+    write: Callable[[], Any]
+    """Write it as the host would have."""
+
+
+@dataclass
+class Held:
+    """The files of one job."""
+
+    files: list[File] = field(default_factory=list)
+
+    def add(self, p: Any, suffix: str, write: Callable[[], Any]) -> None:
+        """Hold a file back; the host saves what comes before hires fix in the order of the batch."""
+        start = int(p.iteration) * int(p.batch_size)
+        place = int(getattr(p, "batch_index", 0) or 0)
+        if suffix == BEFORE_HIRES:
+            place = sum(file.suffix == suffix and file.slot >= start for file in self.files)
+        self.files.append(File(start + place, suffix, write))
+
+    def of(self, slot: int) -> list[File]:
+        """Return the files of a candidate but its picture, which the host saves last, and its masks."""
+        found = [file for file in self.files if file.slot == slot and file.suffix not in _LATE]
+        last = max((k for k, file in enumerate(found) if not file.suffix), default=-1)
+        return [file for k, file in enumerate(found) if k != last]
+
+
+def hold(p: Any, may_save: Callable[[], bool]) -> Held | None:
+    """Hold the files of a job back where the host's options ask for some; `may_save` tells whether it would save now.
+
+    None where there are none to come, or the host saves in a way that is not known: then it saves nothing meanwhile.
+    """
+    from modules import images, shared
+
+    if not any(p.override_settings.get(name, getattr(shared.opts, name, False)) for name in OPTIONS):
+        return None
+    if not callable(getattr(images, "save_image", None)):
+        return None
+    _watch(images)
+    held = Held()
+    setattr(p, _HELD, held)
+    p.save_samples = may_save
+    return held
+
+
+def let_go(p: Any) -> None:
+    """Let the host save again."""
+    p.__dict__.pop(_HELD, None)
+    p.__dict__.pop("save_samples", None)
+
+
+def _watch(images: Any) -> None:
+    """Have the host's function hold back the files of jobs that want it; does nothing twice."""
+    original = images.save_image
+    if getattr(original, "_hps_watched", False):
+        return
+
+    @functools.wraps(original)
+    def save_image(image: Any, path: Any, *args: Any, **kwargs: Any) -> Any:
+        p = kwargs.get("p")
+        held = getattr(p, _HELD, None)
+        if held is None or path != p.outpath_samples:
+            return original(image, path, *args, **kwargs)
+        held.add(p, str(kwargs.get("suffix") or ""), functools.partial(original, image, path, *args, **kwargs))
+        return "", None
+
+    save_image._hps_watched = True  # type: ignore[attr-defined]
+    images.save_image = save_image
