@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FACTOR = 8
 """Pixels of a side that one latent becomes, as the hosts count."""
+SEEDS = "_hps_filled"
 LATENT_NOISE = 2
 """Value of `inpainting_fill` that fills the masked part with noise of the seed."""
 
@@ -54,18 +55,31 @@ def finished(p: Any, image: Tensor, place: int = 0) -> Image.Image:
     return processing.apply_overlay(picture, p.paste_to, overlays[place])[0]
 
 
-def start(p: Any, latent: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Return the latents that img2img begins with, [n, ...], for these seeds.
+def note_seeds(p: Any) -> None:
+    """Remember the seeds of the job as the host lays it out; is to be called in every batch, before seeds change."""
+    if p.iteration == 0 or not hasattr(p, SEEDS):
+        setattr(p, SEEDS, list(p.all_seeds))
+
+
+def start(p: Any, rows: Sequence[int], seeds: Sequence[int]) -> Tensor:
+    """Return the latents that img2img begins with, [n, ...]: those of the job's `rows`, for these seeds.
 
     Only "latent noise" in inpainting depends on the seed; the host fills it once a job, with the first batch's seeds.
     """
+    latent: Tensor = p.init_latent[list(rows)]
     mask = getattr(p, "mask", None)
-    if mask is None or getattr(p, "inpainting_fill", None) != LATENT_NOISE or not hard(mask):
+    if mask is None or getattr(p, "inpainting_fill", None) != LATENT_NOISE:
         return latent
     from modules import processing
 
-    noise = processing.create_random_tensors(latent.shape[1:], list(seeds))
-    return latent * mask + noise.to(latent) * p.nmask
+    def noise(of: Sequence[int]) -> Tensor:
+        made: Tensor = processing.create_random_tensors(latent.shape[1:], list(of)).to(latent)
+        return made
+
+    if hard(mask):
+        return latent * mask + noise(seeds) * p.nmask
+    filled = getattr(p, SEEDS, None) or p.all_seeds
+    return latent + (noise(seeds) - noise([filled[row] for row in rows])) * p.nmask
 
 
 def hard(mask: Tensor) -> bool:

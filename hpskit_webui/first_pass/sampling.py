@@ -259,7 +259,7 @@ def _started(p: Any, rows: Sequence[int], seeds: Sequence[int]) -> Iterator[None
     if len(getattr(p, "init_images", None) or ()) == 1:
         rows = [0] * len(rows)  # the encoder draws for every row; a picture made alone has what the first one has
     try:
-        p.init_latent = latents.start(p, latent[[r % len(latent) for r in rows]], seeds)
+        p.init_latent = latents.start(p, [r % len(latent) for r in rows], seeds)
         if isinstance(condition, Tensor):
             p.image_conditioning = condition[[r % len(condition) for r in rows]]
         yield
@@ -290,6 +290,7 @@ def base_model(p: Any) -> None:
 def take_over(p: Any, work: Callable[[Call], Any]) -> None:
     """Have the next call of p.sample do `work`; wrappers of other extensions, older or younger ones, stay in place."""
     inner, own, spent = p.sample, "sample" in vars(p), []
+    latents.note_seeds(p)
 
     def sample(
         conditioning: Any,

@@ -272,15 +272,17 @@ def test_the_judged_picture_is_the_finished_one(web: Web) -> None:
         assert judged.convert("RGB").tobytes() == web.pictures(done)[0].convert("RGB").tobytes()
 
 
-def test_latent_noise_is_that_of_each_seed(web: Web) -> None:
+@pytest.mark.parametrize("tone", [255, 140])
+def test_latent_noise_is_that_of_each_seed(web: Web, tone: int) -> None:
     sampling = web.module("first_pass.sampling")
     mask = Image.new("L", (64, 64))
-    mask.paste(255, (16, 16, 48, 40))
+    mask.paste(tone, (16, 16, 48, 40))
     starts: list[torch.Tensor] = []
     seen = lambda p, *args, **more: starts.append(more["x"].detach().clone())  # noqa: E731
     web.add_script("Starts", process_before_every_sampling=seen)
     image = Image.new("RGB", (64, 64), "teal")
-    inside(web, lambda p, call: sampling.first_pass(p, call, [5], [0]), image=image, mask=mask, inpainting_fill=2)
-    web.img2img(image, mask=mask, inpainting_fill=2, seed=5)
+    inpaint = {"mask": mask, "inpainting_fill": 2, "mask_round": tone == 255}
+    inside(web, lambda p, call: sampling.first_pass(p, call, [5], [0]), image=image, **inpaint)
+    web.img2img(image, seed=5, **inpaint)
     torch.testing.assert_close(starts[0], starts[-1], rtol=0, atol=1e-6)
     assert not torch.allclose(starts[0], starts[1])

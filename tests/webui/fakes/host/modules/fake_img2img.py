@@ -23,6 +23,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
     mask: Any = None
     mask_blur: int = 4
     inpainting_fill: int = 0
+    mask_round: bool = True
     inpaint_full_res: bool = True
     inpaint_full_res_padding: int = 0
     inpainting_mask_invert: int = 0
@@ -77,7 +78,8 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
         batch = torch.from_numpy(np.stack(pixels))
         self.init_latent = images_tensor_to_samples(batch, None, self.sd_model)
         if mask is not None:
-            small = np.around(np.array(mask.resize(self.init_latent.shape[:1:-1]), dtype=np.float32) / 255)
+            small = np.array(mask.resize(self.init_latent.shape[:1:-1]), dtype=np.float32) / 255
+            small = np.around(small) if self.mask_round else small
             self.nmask = torch.from_numpy(np.tile(small[None], (4, 1, 1)))
             self.mask = 1.0 - self.nmask
             if self.inpainting_fill == 2:
