@@ -118,10 +118,10 @@ class FirstPass(Job):
             if self._contest is not None and (self._contest.winners or self._contest.half is not None):
                 return self._hand_over(p, call, self._contest)
         except HpsError as error:
-            self._give_up(error)
+            self._make_as_usual(str(error))
         except Exception as error:
             log.exception("Best of N could not be done; the images are made as usual.")
-            self._give_up(RuntimeError(f"{type(error).__name__}: {error}"))
+            self._make_as_usual(f"{type(error).__name__}: {error}")
         finally:
             contest.thaw()
         self._contest = None
@@ -142,7 +142,8 @@ class FirstPass(Job):
         contest.more_jobs(-((made.pool.size - made.pool.seen) // before))
         self.notes += made.notes
         if made.trouble is not None:
-            self._give_up(made.trouble)
+            self.fail(made.trouble)
+            self.trouble = self.failure
 
     def _tell(self, pool: Pool, best: Candidate | None) -> None:
         planning.show_progress(pool, self.count, best)
@@ -195,10 +196,9 @@ class FirstPass(Job):
         extra = {"rank": int(self.ranks[number].split()[0])} if number in self.ranks else {}
         self.keep_score(p, pp.image, number, judged, **extra)
 
-    def _give_up(self, error: Exception) -> None:
-        """Make the rest of the job as usual, and say why; finished pictures are still scored if they can be."""
-        self.fail(error)
-        self.trouble = self.trouble or self.failure
+    def _make_as_usual(self, reason: str) -> None:
+        """Make the rest of the job without candidates; finished pictures are scored all the same."""
+        self.trouble = self.trouble or f"no best of N, so the images are made as usual: {reason}"
 
     # --- the end ---
 
@@ -209,6 +209,12 @@ class FirstPass(Job):
         self.notes += self._differences()
         if self.interruption.held and getattr(p, "enable_hr", False):
             self.notes.append("the images are as they were before hires fix.")
+        if self.trouble and not self.failure:
+            self.pools = [made.pool for made in self.contests if made.winners]
+            if self.pools:
+                self.notes.append(self.trouble)
+            else:
+                self.failure = self.trouble
         super().postprocess(p, processed)
         self._add_strip(processed)
         self.contests = []  # the infotext's callables hold this job

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...hpskit.errors import HpsError, NoiseError
+from ..bridge import host
 from . import latents
 from .watching import Watch, before_every_sampling, watching
 
@@ -169,6 +170,8 @@ def _one_by_one(p: Any, call: Call, seeds: Sequence[int], subseeds: Sequence[int
 def finish(p: Any, call: Call, raw: Tensor | None = None) -> Any:
     """Let the host go on with the batch as it is armed; with `raw` [n, ...] its first pass is not sampled again."""
     p.extra_generation_params.update(call.said)
+    if getattr(p, "enable_hr", False):
+        host.step_aside()
     rows = tuple(call.places[k % len(call.places)] for k in range(len(p.seeds)))
     own = replace(call, rows=rows, prompts=[call.prompts[row] for row in rows])
     with _started(p, rows, p.seeds), watching(p, Watch(replay=raw)):

@@ -152,8 +152,40 @@ def test_a_sampler_that_cannot_run_twice_makes_the_plain_image(web: Web, monkeyp
 
     monkeypatch.setattr(web.module("first_pass.sampling"), "make", make)
     done = web.txt2img(BEST, batch_size=2)
-    assert web.seeds(done) == [1, 2] and "not twice" in done.comments
+    assert web.seeds(done) == [1, 2] and None not in web.scores(done)
+    assert "images are made as usual: ValueError: not twice" in done.comments and "no more scores" not in done.comments
+    assert "not twice" in done.extra_generation_params["HPS error"] and "best of 0" not in done.comments
     assert web.pictures(done)[1].convert("RGB").tobytes() == alone(web, 2)
+
+
+def test_a_sampler_that_breaks_later_leaves_the_pools_that_were_made(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = web.module("first_pass.sampling")
+    real, seen = sampling.make, []
+
+    def make(p: Any, call: Any, seeds: Any, *args: Any) -> Any:
+        seen.append(seeds)
+        if len(seen) > 7:  # in the second pool, which has two candidates then
+            raise ValueError("not again")
+        return real(p, call, seeds, *args)
+
+    monkeypatch.setattr(sampling, "make", make)
+    done = web.txt2img({**BEST, "keep": 1}, n_iter=2)
+    monkeypatch.setattr(sampling, "make", real)
+    first = web.txt2img({**BEST, "keep": 1})
+    assert web.seeds(done)[0] == web.seeds(first)[0] and None not in web.scores(done)
+    [line] = [each for each in done.comments.splitlines() if "seed" in each]
+    assert "best of 5" in line and "not kept" in line and "not again" in done.comments
+
+
+def test_the_scorer_steps_aside_before_a_hires_pass(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    web.boot()
+    monkeypatch.setattr(web.module("bridge.host"), "step_aside", lambda: seen.append(len(web.calls)))
+    web.txt2img(BEST)
+    assert not seen
+    before = len(web.calls)
+    web.txt2img(BEST, batch_size=2, **HIRES)
+    assert len(seen) == 1 and before < seen[0] < len(web.calls)  # behind the candidates, before the pass
 
 
 def test_after_a_failing_scorer_the_first_candidates_are_the_results(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
