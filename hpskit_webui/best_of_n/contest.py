@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import settings
 from ..bridge import host
 from ..first_pass import sampling
+from ..record.candidates import Candidates
 from . import planning, strip
 from .pools import Candidate, Pool, stop_rule
 
@@ -42,6 +43,7 @@ class Contest:
         self.notes: list[str] = []
         self.cells: list[strip.Cell] = []
         self.winners: list[Candidate] = []
+        self._recorded = Candidates()
 
     def run(self, p: Any, call: sampling.Call, chunk: int, tell: Callable[[Candidate | None], None]) -> int:
         """Make candidates, `chunk` at a time, until the pool has ended; return the chunk that fits the memory.
@@ -63,6 +65,7 @@ class Contest:
                 self._check(wanted)
                 next_job()
         self.winners = self._chosen()
+        self._recorded.write(p, self)
         return wanted
 
     def _made(self, p: Any, call: sampling.Call, places: range) -> sampling.Made | None:
@@ -105,6 +108,7 @@ class Contest:
             judged = self._judged(picture, prompt, self.seeds[place])
             self.pool.add(place, self.seeds[place], judged)
             if picture is not None:
+                self._recorded.see(place, picture, judged)
                 self._show(picture, place, judged)
 
     def _judged(self, picture: Any, prompt: str, seed: int) -> Judged:

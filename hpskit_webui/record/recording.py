@@ -11,12 +11,12 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ...hpskit.errors import HpsError
-from ...hpskit.ledger import Ledger
+from ...hpskit.ledger import Entry, Ledger
 from ...hpskit.ledger.scored import Trace, entry_of, made_of, trace_of
 from .. import options, settings
 from ..bridge import folders
@@ -25,6 +25,7 @@ from . import pictures
 
 if TYPE_CHECKING:
     from ...hpskit.metadata import PromptInfo
+    from ..best_of_n.contest import Contest
     from ..job import Job
     from ..judge import Judged
 
@@ -55,6 +56,19 @@ def add(p: Any, job: Job, picture: Any, judged: Judged) -> None:
     """Write a scored picture down; trouble with the ledger never reaches a generation."""
     if judged.known:
         _guarded(lambda ledger: _add(ledger, picture, judged, run_of(job), **made_by(p, job, judged)), job)
+
+
+def add_traces(job: Any, rows: Sequence[tuple[Trace, Judged, Callable[[], dict[str, Any]]]]) -> None:
+    """Write down scored pictures whose pixels are gone, with what gives the fields of their entries. Never raises."""
+
+    def entries() -> list[Entry]:
+        run = run_of(job)
+        return [
+            entry_of(judged.record, judged.text, seen, source=SOURCE, run=run, **made()) for seen, judged, made in rows
+        ]
+
+    if rows:
+        _guarded(lambda ledger: ledger.add(entries()), job)
 
 
 def add_picture(picture: Any, judged: Judged, **made: Any) -> None:
@@ -98,8 +112,8 @@ def image_saved(params: Any) -> None:
 
 
 def run_of(job: Any) -> str:
-    """Return the name of a generation, the same for all of its pictures."""
-    return _runs.setdefault(job, secrets.token_hex(8))
+    """Return the name of a generation, the same for all of its pictures; all parts of a job share its judge."""
+    return _runs.setdefault(job.judge, secrets.token_hex(8))
 
 
 def _add(ledger: Ledger, picture: Any, judged: Judged, run: str, **made: Any) -> None:
@@ -111,15 +125,20 @@ def _add(ledger: Ledger, picture: Any, judged: Judged, run: str, **made: Any) ->
 # --- how a picture was made -------------------------------------------------------------------------------------------
 
 
-def made_by(p: Any, job: Job, judged: Judged) -> dict[str, Any]:
-    """Return the fields of an entry that the processing object tells; names are those of the host."""
-    place = int(getattr(p, "batch_index", 0))
+def made_by(
+    p: Any, job: Job | Contest, judged: Judged, *, place: int | None = None, text: str | None = None
+) -> dict[str, Any]:
+    """Return the fields of an entry that the processing object tells; names are those of the host.
+
+    `place` is the picture's in its batch, `text` its infotext; None for those of the picture in work.
+    """
+    place = int(getattr(p, "batch_index", 0)) if place is None else place
     seed = judged.record.get("seed", _at(getattr(p, "seeds", None), place))
     alone, why = _alone(p, job, seed)
     extra: dict[str, Any] = {**why, **_extra(p, place)}
     if judged.held_out:
         extra["held_out"] = dict(judged.held_out)
-    infotext = _infotext(p, place)
+    infotext = _infotext(p, place) if text is None else text
     if infotext:
         extra["infotext"] = infotext
     return {
@@ -141,7 +160,7 @@ def is_img2img(p: Any) -> bool:
     return hasattr(p, "init_images")
 
 
-def _alone(p: Any, job: Job, seed: Any) -> tuple[int | None, dict[str, Any]]:
+def _alone(p: Any, job: Job | Contest, seed: Any) -> tuple[int | None, dict[str, Any]]:
     """Return the seed where it alone makes the starting noise, and otherwise what else there was."""
     chosen = job.options
     if chosen.mode in (options.SEARCH, options.GRADIENT):
@@ -217,12 +236,15 @@ def loras_of(p: Any) -> tuple[tuple[str, float], ...]:
 
 def _infotext(p: Any, place: int) -> str:
     """Return the host's own text of a picture; "" when it has none that fits."""
+    return host_text(p, p.prompts, p.seeds, p.subseeds, p.negative_prompts, place)
+
+
+def host_text(p: Any, prompts: Any, seeds: Any, subseeds: Any, negatives: Any, place: int = 0) -> str:
+    """Return the host's text of the picture of these lists; "" when it has none that fits."""
     try:
         from modules import processing
 
-        made = processing.create_infotext(
-            p, p.prompts, p.seeds, p.subseeds, index=place, all_negative_prompts=p.negative_prompts
-        )
+        made = processing.create_infotext(p, prompts, seeds, subseeds, index=place, all_negative_prompts=negatives)
     except Exception:  # other extensions put their functions into it
         log.debug("No infotext for the ledger", exc_info=True)
         return ""
@@ -276,7 +298,7 @@ def opened() -> Ledger:
         return known
 
 
-def _guarded(work: Callable[[Ledger], object], job: Job | None = None) -> None:
+def _guarded(work: Callable[[Ledger], object], job: Job | Contest | None = None) -> None:
     """Do something with the ledger when recording is on; a person hears of trouble once, under the gallery too."""
     try:
         ledger = the_ledger()
@@ -289,7 +311,7 @@ def _guarded(work: Callable[[Ledger], object], job: Job | None = None) -> None:
         _warn(f"{type(error).__name__}: {error}", job)
 
 
-def _warn(words: str, job: Job | None) -> None:
+def _warn(words: str, job: Job | Contest | None) -> None:
     now = time.monotonic()
     if now - _warned.get(words, -math.inf) < AGAIN:
         return

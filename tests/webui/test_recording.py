@@ -105,3 +105,59 @@ def test_loras_are_read_as_their_tags_name_them(web: Any) -> None:
     ]
     p = type("P", (), {"extra_network_data": {"lora": tags}})
     assert web.module("record.recording").loras_of(p) == (("detail", 0.8), ("film", 0.5), ("odd", 1.0))
+
+
+FIRST = {**SCORE, "mode": "best-of-n-first-pass", "candidates": 3, "keep": 1}
+
+
+def test_candidates_of_the_first_pass_are_recorded_too(web: Any) -> None:
+    done = web.txt2img(FIRST, seed=9, n_iter=2, batch_size=2, prompt="a red circle <lora:tiny:0.5>")
+    found = {row.seed: row for row in rows(web)}
+    assert sorted(found) == list(range(9, 15)) and len(rows(web)) == 6
+    kept = web.seeds(done)
+    assert [seed for seed, row in sorted(found.items()) if row.file] == sorted(kept)
+    assert {seed for seed, row in found.items() if not row.extra.get("first pass")} == set(kept)
+    assert len({row.run for row in found.values()}) == 1
+    for seed, row in found.items():
+        fields = web.host("infotext_utils").parse_generation_parameters(row.extra["infotext"])
+        assert (fields["Seed"], fields["HPS score"]) == (str(seed), f"{row.score:.4f}"), fields
+        assert "<lora:tiny:0.5>" in fields["Prompt"] and row.loras == (("tiny", 0.5),)
+        alone = web.txt2img({**SCORE, "mode": "score"}, seed=seed, prompt="a red circle <lora:tiny:0.5>")
+        assert web.scores(alone)[0] == pytest.approx(row.score, abs=1e-4)
+
+
+def test_candidates_that_are_finished_later_are_recorded_as_they_were_judged(web: Any) -> None:
+    done = web.txt2img(FIRST, seed=9, enable_hr=True, hr_scale=1.5)
+    found = rows(web)
+    first = {row.seed: row for row in found if row.extra.get("first pass")}
+    [last] = [row for row in found if not row.extra.get("first pass")]
+    assert sorted(first) == [9, 10, 11] and [last.seed] == web.seeds(done)
+    assert {(row.width, row.height) for row in first.values()} == {(64, 64)} and (last.width, last.height) == (96, 96)
+    assert all("hires" not in row.extra["held"] and row.extra["held"]["first pass"] for row in first.values())
+    assert "hires" in last.extra["held"] and "first pass" not in last.extra["held"]
+    assert first[last.seed].score == max(row.score for row in first.values())
+
+
+def test_a_variation_seed_of_a_candidate_is_its_own(web: Any) -> None:
+    web.txt2img(FIRST, seed=9, subseed=30, subseed_strength=0.5)
+    assert all(row.seed is None and row.extra["from_seed"] == "9" for row in rows(web))
+    assert sorted(row.extra["subseed"] for row in rows(web)) == ["30", "31", "32"]
+
+
+def test_no_candidate_is_looked_at_when_nothing_is_recorded(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPS_LEDGER", "off")
+    web.boot()
+    monkeypatch.setattr(web.module("record.candidates"), "trace_of", lambda picture: pytest.fail("looked at"))
+    assert len(web.pictures(web.txt2img(FIRST))) == 1
+
+
+def test_trouble_with_a_candidates_row_costs_nothing(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.boot()
+
+    def broken(*_: Any) -> Any:
+        raise OSError("no thumbnail")
+
+    monkeypatch.setattr(web.module("record.candidates"), "trace_of", broken)
+    done = web.txt2img(FIRST)
+    assert len(web.pictures(done)) == 1 and "HPS error" not in web.texts(done)[0]
+    assert len(rows(web)) == 1

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from webui_inside import Made, data, digest, img2img, mask, pack, scene, stop_at, txt2img
+from PIL import Image
+from webui_inside import Made, data, digest, img2img, mask, pack, runner, scene, stop_at, txt2img
 
 SCORE = {"mode": "score", "scorer": "hps-tiny-shapes"}
 WAYS = ("best-of-n", "best-of-n-first-pass")
@@ -158,3 +162,70 @@ def check_the_order_of_all_images_is_left_alone_when_scoring() -> None:
     plain, scored = (txt2img(panel, batch_size=2, n_iter=2) for panel in (None, SCORE))
     assert [digest(image) for image in plain.images] == [digest(image) for image in scored.images]
     assert scored.seeds == [1, 2, 3, 4]
+
+
+@contextlib.contextmanager
+def replacing(first: bool) -> Iterator[None]:
+    """Have another extension show pictures of its own in the result, before the pack's turn or after it."""
+    from modules import scripts
+
+    class Painter(scripts.Script):  # type: ignore[misc, name-defined, no-any-unimported]
+        filename, args_from, args_to, alwayson = "painter.py", 0, 0, True
+
+        def title(self) -> str:
+            return "Painter"
+
+        def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+            for k in range(processed.index_of_first_image, len(processed.images)):
+                number = k - processed.index_of_first_image + 1
+                processed.images[k] = Image.new("RGB", processed.images[k].size, (0, 0, number))
+
+    known = runner().alwayson_scripts
+    painter = Painter()
+    known.insert(0 if first else len(known), painter)
+    runner().callback_map.clear()
+    try:
+        yield
+    finally:
+        known.remove(painter)
+        runner().callback_map.clear()
+
+
+def check_pictures_that_replace_the_result_stand_for_their_candidates() -> None:
+    plain = {way: txt2img(best(way, 4, 2), save=True) for way in WAYS}
+    for way in WAYS:
+        for first in (True, False):
+            with replacing(first):
+                made = txt2img(best(way, 4, 2), save=True)
+            sound(made, 2)
+            assert made.seeds == plain[way].seeds == made.processed.all_seeds, (way, first, made.seeds)
+            numbers = [image.convert("RGB").getpixel((0, 0))[2] for image in made.images]
+            all_seen = first and way == "best-of-n"
+            assert numbers == (made.seeds if all_seen else [1, 2]), (way, first, numbers, made.seeds)
+            files = sorted((data / "outputs" / "samples").rglob("*.png"), key=lambda file: file.stat().st_mtime_ns)[-2:]
+            shown = [digest(Image.open(file)) for file in files]
+            assert shown == [digest(image) for image in plain[way].images], (way, first, files)
+
+
+def check_copies_before_the_finish_are_written_for_the_kept() -> dict[str, Any]:
+    hires = {"save_images_before_highres_fix": True}
+    colours = {"save_images_before_color_correction": True, "img2img_color_correction": True}
+    found: dict[str, Any] = {}
+    for way in WAYS:
+        before = set((data / "outputs" / "samples").rglob("*.png"))
+        made = [txt2img(best(way, 3), save=True, override_settings=dict(hires), **HIRES)]
+        made.append(img2img(scene(), best(way, 3), save=True, override_settings=dict(colours)))
+        for one in made:
+            sound(one, 1)
+        files = sorted(
+            {*(data / "outputs" / "samples").rglob("*.png")} - before, key=lambda file: file.stat().st_mtime_ns
+        )
+        found[way] = [file.name for file in files]
+        assert len(files) == 4, found
+        first, whole, uncorrected, corrected = files
+        assert first.stem.endswith("-before-highres-fix") and uncorrected.stem.endswith("-before-color-correction")
+        assert Image.open(first).size == (64, 64) and Image.open(whole).size == (96, 96)
+        seeds = [re.search(r"Seed: (\d+)", Image.open(file).info["parameters"]) for file in files]
+        assert [int(one[1]) for one in seeds if one] == [made[0].seeds[0]] * 2 + [made[1].seeds[0]] * 2, seeds
+        assert digest(Image.open(uncorrected)) != digest(Image.open(corrected))
+    return found
