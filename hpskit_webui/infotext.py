@@ -34,7 +34,7 @@ def fields(job: Job) -> dict[str, Any]:
     if chosen.mode in (options.BEST, options.BEST_FIRST):
         known |= {CANDIDATES: chosen.candidates, KEEP: chosen.keep}
     if chosen.prompt.strip():
-        known[PROMPT] = chosen.prompt.strip()
+        known[PROMPT] = prompt_field(job)
     known |= {SCORE: score_field(job), RANK: rank_field(job)}
     if chosen.guards:
         known[FURTHER] = per_picture(lambda number: _further(job, number))
@@ -51,6 +51,23 @@ def names(job: Job) -> list[str]:
 def score_field(job: Job) -> Callable[..., str | None]:
     """Return what gives a picture's score."""
     return per_picture(lambda number: _words(job, number))
+
+
+def prompt_field(job: Job) -> Callable[..., str | None]:
+    """Return what gives the text that a picture was scored against, unless its own prompt says the same.
+
+    A comparison of settings gives every picture such a text. Pasted, it would stay for whatever is written later.
+    """
+    own = job.options.prompt.strip()
+
+    def ask(p: Any, index: int = 0, all_prompts: Any = None, use_main_prompt: bool = False, **more: Any) -> str | None:
+        from ..hpskit.prompts import clean
+
+        prompts = all_prompts if isinstance(all_prompts, list) else []
+        known = not use_main_prompt and index < len(prompts)
+        return None if known and clean(str(prompts[index])) == job.judge.text("") else own
+
+    return ask
 
 
 def rank_field(job: Job) -> Callable[..., str | None]:
@@ -142,6 +159,8 @@ def settle(job: Job, processed: Any) -> None:
     for name in (RANK, FURTHER, HELD_OUT, ERROR):
         known.pop(name, None)
     known |= {name: found for name, found in values.items() if name == SCORE or any(found)}
+    if callable(known.get(PROMPT)):
+        known[PROMPT] = job.options.prompt.strip()
     if job.failure:
         known[ERROR] = public(job.failure)
     processed.extra_generation_params = known

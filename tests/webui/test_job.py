@@ -146,3 +146,15 @@ def test_names_of_any_kind_stay_one_value_of_the_infotext(web: Web) -> None:
         fields = utils.parse_generation_parameters(text)
         assert fields["HPS further scores"] == value and fields["Seed"] == "5"
     assert listed({}) is None
+
+
+@pytest.mark.parametrize("mode", ["score", "best-of-n", "best-of-n-first-pass"])
+def test_a_text_to_score_against_is_told_where_it_is_another_one(web: Web, mode: str) -> None:
+    told = []
+    for own in ("a blue square", "a red circle"):
+        panel = {"mode": mode, "prompt": own, "clean_prompt": False, "candidates": 2}
+        done = web.txt2img(panel, prompt="a (red:1.2) circle <lora:tiny:1>")
+        told += web.field(done, "HPS prompt")
+        assert json.loads(web.pictures(done)[0].info["hps"])["prompt"] == own
+        assert done.extra_generation_params["HPS prompt"] == own
+    assert told == ["a blue square", None]
