@@ -31,7 +31,9 @@ def lines(plot: Plot) -> list[str]:
     scored = [place for place, cell in plot.cells.items() if cell.scores]
     if len(groups) == 1 and len(scored) > 1:
         best = max(scored, key=lambda place: statistics.fmean(plot.cells[place].scores))
-        said.append(f"best cell by {next(iter(groups))[1]}: {label(plot, best)} ({words(plot.cells[best].scores)})")
+        luck = "; every cell has seeds of its own, so that this may be luck" if _seeds_differ(plot) else ""
+        named = f"{label(plot, best)} ({words(plot.cells[best].scores)}){luck}"
+        said.append(f"best cell by {next(iter(groups))[1]}: {named}")
     elif scored:
         what = "prompts or scorers differ between cells, and only scores of one prompt and one scorer compare"
         said.append(f"{len(scored)} cells scored" + (f"; {what}" if len(groups) > 1 else ""))
@@ -40,6 +42,16 @@ def lines(plot: Plot) -> list[str]:
         said.append(f"{missing} of {size(plot)} cells have no score")
     troubles = dict.fromkeys(cell.trouble for cell in plot.cells.values() if cell.trouble)
     return [*said, *troubles, *_verdict(plot)]
+
+
+def _seeds_differ(plot: Plot) -> bool:
+    """Tell whether cells differ in their seeds although no axis says so: "Keep -1 for seeds", or "Vary seeds"."""
+    if any(axis.name in xyz_study.SEEDS for axis in plot.axes):
+        return False
+    shots = [cell.shots for cell in plot.cells.values() if cell.shots]
+    if any("rank" in shot.record for cell in shots for shot in cell):
+        return False  # the best of a pool is chosen among many
+    return len({tuple(shot.seed for shot in cell) for cell in shots}) > 1
 
 
 def _verdict(plot: Plot) -> list[str]:

@@ -186,6 +186,14 @@ def test_pictures_of_one_cell_are_its_seeds(web: Web, grid: Any) -> None:
     ]
 
 
+def test_seeds_that_differ_between_cells_are_said_to_be_luck(web: Web, grid: Any) -> None:
+    assert "luck" in plot(web, grid, ("Steps", [1, 2, 3]), ("Nothing", [0]), seed=-1).comments
+    assert "luck" not in plot(web, grid, ("Steps", [1, 2, 3]), ("Nothing", [0]), seed=5).comments
+    assert "luck" not in plot(web, grid, ("Steps", [1, 2, 3]), ("Seed", [1, 2])).comments
+    pool = {**SCORED, "mode": "best-of-n", "candidates": 3}
+    assert "luck" not in plot(web, grid, ("Steps", [1, 2, 3]), ("Nothing", [0]), panel=pool).comments
+
+
 def test_prompts_are_never_set_side_by_side(web: Web, grid: Any) -> None:
     done = plot(web, grid, ("Prompt S/R", ["a red circle", "<script>x</script> cat"]), ("Nothing", [0]))
     assert "best cell" not in done.comments
