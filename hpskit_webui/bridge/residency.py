@@ -148,32 +148,34 @@ def _accepted(function: Callable[..., Any], **wanted: Any) -> dict[str, Any]:
 def managed(module: torch.nn.Module) -> Managed | None:
     """Return the place in the memory management of this host; None when it has none that is known."""
     try:
-        from backend import memory_management
-        from backend.patcher.base import ModelPatcher
-
-        return Managed(module, memory_management, ModelPatcher)
-    except ImportError:
-        pass
-    try:
-        from ldm_patched.modules import model_management, model_patcher
-
-        return Managed(module, model_management, model_patcher.ModelPatcher)
+        found = management()
+        if found.__name__.startswith("backend"):
+            from backend.patcher.base import ModelPatcher
+        else:
+            from ldm_patched.modules.model_patcher import ModelPatcher
     except ImportError:
         return None
+    return Managed(module, found, ModelPatcher)
+
+
+def management() -> Any:
+    """Return the module that moves models in Forge, or in a relative with ComfyUI's names; raises ImportError."""
+    try:
+        from backend import memory_management as found
+    except ImportError:
+        from ldm_patched.modules import model_management as found
+    return found
 
 
 def forge_dtype(device: torch.device, parameters: int) -> torch.dtype:
     """Return the compute type that the host would choose for a network of this size."""
     try:
-        from backend import memory_management as management
+        host = management()
     except ImportError:
-        try:
-            from ldm_patched.modules import model_management as management
-        except ImportError:
-            return torch.float16
-    if management.should_use_fp16(device, model_params=parameters):
         return torch.float16
-    return torch.bfloat16 if management.should_use_bf16(device, model_params=parameters) else torch.float32
+    if host.should_use_fp16(device, model_params=parameters):
+        return torch.float16
+    return torch.bfloat16 if host.should_use_bf16(device, model_params=parameters) else torch.float32
 
 
 # --- A1111 -----------------------------------------------------------------------------------------------------------

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 
 from ...hpskit.autodiff.aliases import Aliases
+from ...hpskit.autodiff.twins import stops_gradients
 from ...hpskit.errors import Cancelled
 from ..bridge import host
 
@@ -86,6 +87,18 @@ def without_no_grad(name: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if module is not None and torch.is_grad_enabled():
             put(stack, module, "torch", _WithoutNoGrad())
+        yield
+
+
+@contextlib.contextmanager
+def without_switches(networks: Iterable[torch.nn.Module]) -> Iterator[None]:
+    """Take the decorators that switch gradients off from the forwards of layers: Forge Neo's decoder has them."""
+    kinds = {kind for network in networks for layer in network.modules() for kind in type(layer).__mro__}
+    with contextlib.ExitStack() as stack:
+        for kind in kinds:
+            forward = vars(kind).get("forward")
+            if stops_gradients(forward):
+                put(stack, kind, "forward", forward.__wrapped__)
         yield
 
 

@@ -1,4 +1,4 @@
-"""Gradients in Forge: its networks, decoders and what is in their way."""
+"""Gradients in Forge and its relatives that keep ComfyUI's names (reForge, Forge Classic): networks and decoders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ...hpskit.autodiff.aliases import Aliases, freeze
+from ..bridge.residency import management
 
 FULL, NETWORK, CHEAP, TINY = 0, 1, 2, 3
 """Ways to decode, as the host numbers them."""
@@ -26,8 +27,8 @@ def problems(p: Any) -> list[str]:
     if not _swapped(network(p)):
         return []
     return [
-        "Some weights of the model stay in the computer's memory and are fetched in every step: raise GPU Weights at "
-        "the top of the page, or take a smaller model."
+        "Some weights of the model stay in the computer's memory and are fetched in every step: take a smaller model, "
+        "or raise GPU Weights at the top of the page (Forge)."
     ]
 
 
@@ -35,7 +36,8 @@ def half(p: Any) -> bool:
     """Return whether the denoiser or the decoder computes in half precision."""
     objects = p.sd_model.forge_objects
     model = objects.unet.model
-    computed = getattr(model, "computation_dtype", None) or next(model.parameters()).dtype
+    named = (getattr(model, name, None) for name in ("computation_dtype", "manual_cast_dtype"))
+    computed = next((dtype for dtype in named if dtype is not None), None) or next(model.parameters()).dtype
     return computed != torch.float32 or objects.vae.vae_dtype != torch.float32
 
 
@@ -49,21 +51,26 @@ def prepared(p: Any) -> Iterator[None]:
 @contextlib.contextmanager
 def loads(p: Any, wanted: torch.Tensor) -> Iterator[None]:
     """Have model and ControlNets in place for computing a call of the denoiser again, and tidy up as the host does."""
-    from backend import memory_management
-
     unet = p.sd_model.forge_objects.unet
-    there = any(loaded.model is unet for loaded in memory_management.current_loaded_models)
+    there = any(loaded.model is unet for loaded in management().current_loaded_models)
     if there and not _controls(unet) and not getattr(unet, "has_online_lora", bool)():
         yield
         return
-    from backend.sampling import sampling_function
-
-    sampling_function.sampling_prepare(unet, x=wanted)
+    sampling = _sampling()
+    sampling.sampling_prepare(unet, x=wanted)
     freeze(unet.model)
     try:
         yield
     finally:
-        sampling_function.sampling_cleanup(unet)
+        sampling.sampling_cleanup(unet)
+
+
+def _sampling() -> Any:
+    try:
+        from backend.sampling import sampling_function as found
+    except ImportError:
+        from modules_forge import forge_sampler as found
+    return found
 
 
 def settle(p: Any, aliases: Aliases) -> None:
@@ -80,15 +87,14 @@ def _controls(unet: Any) -> list[Any]:
 
 def _swapped(model: torch.nn.Module) -> bool:
     """Return whether the host keeps weights where they are not computed with; it marks such layers."""
-    return any(hasattr(module, "prev_parameters_manual_cast") for module in model.modules())
+    marks = ("prev_parameters_manual_cast", "prev_ldm_patched_cast_weights")
+    return any(hasattr(module, mark) for module in model.modules() for mark in marks)
 
 
 def free_bytes() -> int | None:
     """Return the free memory of the graphics card; None without one."""
-    from backend import memory_management
-
-    device = memory_management.get_torch_device()
-    return None if device.type == "cpu" else int(memory_management.get_free_memory(device))
+    device = management().get_torch_device()
+    return None if device.type == "cpu" else int(management().get_free_memory(device))
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------
@@ -130,16 +136,15 @@ def pixels(p: Any, latent: torch.Tensor) -> torch.Tensor:
     if small is not None:
         made = small(latent.to(devices.device, devices.dtype))
         return made * 2 - 1 if way() == TINY else made  # type: ignore[no-any-return]
-    return _full(p.sd_model.forge_objects.vae, latent)
+    return _full(p.sd_model.forge_objects, latent)
 
 
-def _full(vae: Any, latent: torch.Tensor) -> torch.Tensor:
-    from backend import memory_management
-
-    stage = vae.first_stage_model
-    latent = stage.process_out(latent)
+def _full(objects: Any, latent: torch.Tensor) -> torch.Tensor:
+    vae, stage = objects.vae, objects.vae.first_stage_model
+    scaled = stage if hasattr(stage, "process_out") else objects.unet.model.model_config.latent_format
+    latent = scaled.process_out(latent)
     freeze(stage)  # before it is moved: the host would make inference tensors in its own mode
     needed = vae.memory_used_decode(latent.shape, vae.vae_dtype) * (BACKWARD if torch.is_grad_enabled() else 1)
-    memory_management.load_models_gpu([vae.patcher], memory_required=needed)
+    management().load_models_gpu([vae.patcher], memory_required=needed)
     freeze(stage)
     return stage.decode(latent.to(vae.vae_dtype).to(vae.device)).float()  # type: ignore[no-any-return]

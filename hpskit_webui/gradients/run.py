@@ -24,7 +24,7 @@ from ...hpskit.autodiff.randomstate import RandomState, preserved_random_state
 from ...hpskit.autodiff.recompute import Manner, recomputed
 from ...hpskit.autodiff.twins import Twins
 from ...hpskit.errors import Cancelled, GradientError
-from .common import INSTEAD, ask, kept, put, refusals, side, without_no_grad
+from .common import INSTEAD, ask, kept, put, refusals, side, without_no_grad, without_switches
 from .inplace import out_of_place
 
 NO_GRADIENT = f"An extension or a patch cuts the gradient off inside the model: switch extensions off. {INSTEAD}"
@@ -231,6 +231,7 @@ def differentiable(
         for module in networks:
             aliases.of(module)
         stack.enter_context(side().prepared(p))
+        stack.enter_context(without_switches(networks))
         if recompute:
             stack.enter_context(checkpointed_blocks(networks, caches_unused=False))
         stack.enter_context(out_of_place())
