@@ -33,7 +33,7 @@ _COMMON = (
 )
 _OWN = {
     "a1111": "--use-cpu all --no-half --precision full --do-not-download-clip",
-    "forge": "--always-cpu --all-in-fp32 --force-fp32 --skip-google-blockly",
+    "forge": "--always-cpu --cpu --all-in-fp32 --force-fp32 --skip-google-blockly",
 }
 _DECLARED = ("modules/*.py", "modules_forge/*.py", "backend/args.py", "ldm_patched/modules/args_parser.py")
 """Files in which a web UI declares its launch options."""
