@@ -44,12 +44,16 @@ class Held:
     files: list[File] = field(default_factory=list)
 
     def add(self, p: Any, suffix: str, write: Callable[[], Any]) -> None:
-        """Hold a file back; the host saves what comes before hires fix in the order of the batch."""
+        """Hold a file back; the host saves what comes before hires fix in the order of the batch.
+
+        A picture that another extension has added to a batch is no candidate, and has no number of its own.
+        """
         start = int(p.iteration) * int(p.batch_size)
         place = int(getattr(p, "batch_index", 0) or 0)
         if suffix == BEFORE_HIRES:
             place = sum(file.suffix == suffix and file.slot >= start for file in self.files)
-        self.files.append(File(start + place, suffix, write))
+        if place < int(p.batch_size):
+            self.files.append(File(start + place, suffix, write))
 
     def of(self, slot: int) -> list[File]:
         """Return the files of a candidate but its picture, which the host saves last, and its masks."""

@@ -143,3 +143,18 @@ def test_a_generation_that_breaks_off_leaves_copies_of_the_best_too(web: Web) ->
     p.close()
     assert [one.suffix for one in web.saved] == ["-before-highres-fix", ""]
     assert len({seed_of(one) for one in web.saved}) == 1
+
+
+def test_a_picture_that_was_added_to_a_batch_does_not_pass_for_a_candidate(web: Web) -> None:
+    def add(p: Any, pp: Any, **more: Any) -> None:
+        pp.images.append(pp.images[0] * 0)
+        for values in (p.prompts, p.negative_prompts, p.seeds, p.subseeds):
+            values.append(values[0])
+
+    web.add_script("Adder", postprocess_batch_list=add)
+    web.opts.save_images_before_face_restoration = True
+    done = web.txt2img({"mode": "best-of-n", "candidates": 4, "keep": 2}, restore_faces=True)
+    files = [one.suffix for one in web.saved if not one.grid]
+    assert files == ["-before-face-restoration", ""] * 2
+    assert all(one.image.convert("RGB").getextrema() != ((0, 0),) * 3 for one in web.saved)
+    assert len(web.pictures(done)) == 6

@@ -216,3 +216,30 @@ def check_ledger_rows_name_their_settings() -> None:
     ledger = pack("hpskit_webui.record.recording").opened()
     rows = ledger.rows(pack("hpskit.ledger").Query(sort="time", limit=4)).rows
     assert {row.sampler for row in rows} >= {"DPM++ 2M"} and all(row.image_hash for row in rows), rows
+
+
+def check_a_lora_that_was_replaced_under_its_name_is_noticed() -> dict[str, Any]:
+    import torch
+    from modules import shared
+    from safetensors.torch import save_file
+
+    folder = Path(shared.cmd_opts.lora_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "lora_unet_mid_block_attentions_0_proj_in"
+
+    def write(value: float, rank: int) -> None:
+        down, up = torch.full((rank, 320, 1, 1), value), torch.full((320, rank, 1, 1), value)
+        save_file({f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}, str(folder / "mine.safetensors"))
+
+    write(0.1, 4)
+    given = {"x": "CFG Scale", "x_values": "3, 5", "prompts": "a red circle <lora:mine:1>", "first_seed": 70}
+    scores = []
+    for rank in (4, 4, 8):
+        if rank == 8:
+            write(0.3, rank)
+        _, folder_of_report = compare(given)
+        study = json.loads((folder_of_report / "study.json").read_text("utf-8"))
+        scores.append([dict(study["facts"])["images"], [cell["score"] for cell in study["cells"]]])
+    assert [words.split(" made")[0] for words, _ in scores] == ["4", "0", "4"], scores
+    assert scores[0][1] == scores[1][1] != scores[2][1], scores
+    return {"scores": scores}
