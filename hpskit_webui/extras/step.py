@@ -79,14 +79,14 @@ class HpsExtras(scripts_postprocessing.ScriptPostprocessing):  # type: ignore[mi
             missing = gr.HTML("", visible=False, elem_id="extras_hps_missing")
             table = gr.Checkbox(
                 True,
-                label="Of a batch: save the scores as a table (CSV and HTML) beside the images",
+                label="In a batch, save the scores as a table (CSV and HTML) beside the images",
                 elem_id="extras_hps_table",
             )
             with gr.Row():
                 below = gr.Dropdown(
                     list(BELOW),
                     value=KEEP,
-                    label="Of a batch: an image that scores below a threshold",
+                    label="In a batch, an image that scores below a threshold",
                     elem_id="extras_hps_below",
                 )
                 threshold = gr.Number(0, label="Threshold", visible=False, elem_id="extras_hps_least")

@@ -20,6 +20,7 @@ _SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 
 STYLE = """<style>
 .hps-table {width: 100%; border-collapse: collapse; font-size: 14px; color: var(--body-text-color)}
+.hps-table, .hps-table thead, .hps-table tbody, .hps-table tr {border: 0 !important}
 .hps-table th {text-align: left; font-weight: 600; white-space: nowrap}
 .hps-table th, .hps-table td {padding: 6px 10px; border: 0 !important;
   border-bottom: 1px solid var(--border-color-primary) !important;
@@ -27,13 +28,13 @@ STYLE = """<style>
 .hps-table td.hps-number, .hps-table th.hps-number {text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; overflow-wrap: normal}
 .hps-table td.hps-picture {width: 132px}
-.hps-table th:first-child, .hps-table td:first-child {min-width: 40px}
+.hps-table td:not(.hps-number):not(.hps-picture) {min-width: 8em}
 .hps-table td.hps-number:first-child, .hps-table th.hps-number:first-child {width: 1%}
 .hps-table img {max-width: 128px !important; max-height: 128px; border-radius: 4px; display: block; margin: 0}
 .hps-table tr.hps-marked td {background: var(--background-fill-secondary)}
 .hps-table small, .hps-dim {color: var(--body-text-color-subdued); font-size: 13px}
 .hps-scroll {overflow: auto; max-height: 75vh}
-.hps-said {margin: 4px 0; color: var(--body-text-color)}
+.hps-said {margin: 4px 0; color: var(--body-text-color); overflow-wrap: anywhere}
 .hps-trouble {border-left: 3px solid #d97706; padding-left: 10px}
 .hps-table tr[data-row] {cursor: pointer}
 .hps-table tr[data-row]:hover td, .hps-table tr[data-row]:focus td {background: var(--background-fill-secondary)}
