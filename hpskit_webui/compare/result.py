@@ -255,6 +255,10 @@ def _processed(runner: Runner, grid: Image.Image, best: int | None, lines: Seque
     p = runner.p
     done = copy(runner.first) if runner.first is not None else Processed(p, [], runner.plan.seeds[0], "")
     held = {place: found for place in _shown(runner, best) if (found := _picture(runner, place)) is not None}
+    if any(
+        picture.size != (runner.cells[place].width, runner.cells[place].height) for place, (picture, _) in held.items()
+    ):
+        lines = [*lines, "images of earlier runs that are not on the disk are shown small."]
     info = _info(runner, lines)
     done.images = [grid, *(picture for picture, _ in held.values())]
     done.infotexts = [info, *(text for _, text in held.values())]

@@ -27,7 +27,13 @@ def _axis(label: str, kind: Any, field: str) -> SimpleNamespace:
 
 
 @pytest.fixture
-def compare(web: Web, monkeypatch: pytest.MonkeyPatch) -> Any:
+def size() -> int:
+    """Width and height of the images."""
+    return 64
+
+
+@pytest.fixture
+def compare(web: Web, size: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     grid = ModuleType("xyz_grid")
     grid.axis_options = [_axis("Steps", int, "steps"), _axis("CFG Scale", float, "cfg_scale")]  # type: ignore[attr-defined]
     grid.csv_string_to_list_strip = lambda text: [  # type: ignore[attr-defined]
@@ -37,7 +43,7 @@ def compare(web: Web, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(web.module("xyz.axes"), "module", lambda: grid)
 
     def run(**changed: Any) -> Any:
-        p = web.job("txt2img")
+        p = web.job("txt2img", width=size, height=size)
         web.state.begin(job="scripts_txt2img")
         try:
             return web.script(TITLE).run(p, {**GIVEN, **changed})
@@ -153,6 +159,15 @@ def test_cells_of_earlier_runs_are_shown(web: Web, compare: Any, saved: bool) ->
     assert all(same) or not saved
     files = [getattr(picture, "already_saved_as", "") for picture in web.pictures(second)]
     assert all(Path(file).is_file() for file in files) if saved else not any(files)
+
+
+@pytest.mark.parametrize(("size", "saved"), [(320, True), (320, False)])
+def test_images_that_are_gone_are_shown_small_and_it_is_said(web: Web, compare: Any, size: int, saved: bool) -> None:
+    web.opts.samples_save = saved
+    assert "shown small" not in compare(prompts="", seeds=1).comments
+    done = compare(prompts="", seeds=1)
+    assert ("shown small" in done.comments) is not saved
+    assert [max(picture.size) for picture in web.pictures(done)] == [size if saved else 256]
 
 
 def test_a_file_that_is_another_picture_now_is_not_shown_as_the_cell(web: Web, compare: Any) -> None:

@@ -229,3 +229,31 @@ def check_copies_before_the_finish_are_written_for_the_kept() -> dict[str, Any]:
         assert [int(one[1]) for one in seeds if one] == [made[0].seeds[0]] * 2 + [made[1].seeds[0]] * 2, seeds
         assert digest(Image.open(uncorrected)) != digest(Image.open(corrected))
     return found
+
+
+def check_all_candidates_are_in_the_ledger() -> dict[str, Any]:
+    from modules.infotext_utils import parse_generation_parameters
+
+    ledger = pack("hpskit_webui.record.recording").opened()
+    query = pack("hpskit.ledger").Query
+    found: dict[str, Any] = {}
+    for way in WAYS:
+        for name, more in (("plain", {}), ("hires", HIRES)):
+            seed = 1000 + 10 * len(found)
+            made = txt2img(best(way, 3), seed=seed, save=True, **more)
+            sound(made, 1)
+            page = ledger.rows(query(sort="time", limit=20)).rows
+            mine = [row for row in page if row.seed in range(seed, seed + 3)]
+            first = [row for row in mine if row.extra.get("first pass")]
+            judged_before = way == "best-of-n-first-pass"
+            expected = 0 if not judged_before else 3 if more else 2
+            assert (len(mine), len(first)) == (4 if judged_before and more else 3, expected), (way, name, mine)
+            assert len({row.run for row in mine}) == 1 and sum(bool(row.file) for row in mine) == 1, mine
+            for row in mine:
+                fields = parse_generation_parameters(row.extra["infotext"])
+                assert (fields["Seed"], fields["HPS score"]) == (str(row.seed), f"{row.score:.4f}"), fields
+            row = first[0] if first else mine[0]
+            alone = txt2img(SCORE, seed=row.seed, **({} if judged_before else more))
+            assert near(alone.scores[0], row.score), (way, name, alone.scores, row.score)
+            found[f"{way} {name}"] = [(row.seed, round(row.score, 4), row.width, row.extra.get("held")) for row in mine]
+    return found

@@ -225,10 +225,11 @@ def check_a_lora_that_was_replaced_under_its_name_is_noticed() -> dict[str, Any]
 
     folder = Path(shared.cmd_opts.lora_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    name = "lora_unet_mid_block_attentions_0_proj_in"
+    name = "lora_te_text_model_encoder_layers_0_mlp_fc1"
 
     def write(value: float, rank: int) -> None:
-        down, up = torch.full((rank, 320, 1, 1), value), torch.full((320, rank, 1, 1), value)
+        down, up = torch.full((rank, 768), value), torch.full((3072, rank), value)
+        down[:, ::2] *= -1
         save_file({f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}, str(folder / "mine.safetensors"))
 
     write(0.1, 4)
