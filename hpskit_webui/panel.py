@@ -108,11 +108,11 @@ class _Panel:
                     "stop",
                     gr.Dropdown,
                     "Stop early",
-                    "When little more is expected; quick stops soonest",
+                    "When little gain is expected",
                     choices=list(options.STOPS),
                 )
-                self._add("target", gr.Number, "Stop at score", "As soon as a candidate reaches this; 0 is off")
-                self._add("seconds", gr.Number, "Stop after seconds", "Then no further candidate begins; 0 is off")
+                self._add("target", gr.Number, "Stop at score", "When one reaches it; 0 is off")
+                self._add("seconds", gr.Number, "Stop after seconds", "0 is off")
         self._shows("best", group, POOLS)
 
     def _noise(self) -> None:
@@ -213,7 +213,7 @@ class _Panel:
         """Show and hide with the mode, and say what is missing of a scorer."""
         mode, scorer = self.fields["mode"], self.fields["scorer"]
         groups = [component for component, _ in self.groups.values()]
-        shown = [self.whole, self.help, self.missing, *groups]
+        shown = [self.whole, self.help, self.missing, self.pasted, *groups]
         mode.change(self._on_mode, [mode, scorer], shown, show_progress=False)
         scorer.change(self._on_scorer, [mode, scorer], [self.missing], show_progress=False)
         mode.init_field = self._begin_with  # the host calls this with the value from its ui-config.json
@@ -233,7 +233,9 @@ class _Panel:
             shown[place] = gr.update(visible=True, choices=noise_files())
         else:
             shown[place] = gr.update(visible=False, value="")
-        return [whole, help_text, self._on_scorer(label, scorer), *shown]
+        # A paste sets the mode "score"; in another one what it said is over.
+        said = gr.update() if mode == SCORE else gr.update(visible=False)
+        return [whole, help_text, self._on_scorer(label, scorer), said, *shown]
 
     def _on_scorer(self, label: str, scorer: str) -> Any:
         text = "" if options.mode_of(label) == OFF else missing(scorer)

@@ -205,8 +205,8 @@ def act(plan: Plan, outcome: Outcome) -> None:
             outcome.placed[result.path] = place(result.path, plan.target, move=move)
         except HpsError as error:
             outcome.remarks.append(str(error))
-    verb = "moved" if move else "copied"
-    outcome.remarks.append(f"{len(outcome.placed):,} files are {verb} to {plan.target.name}.")
+    count, verb = len(outcome.placed), "moved" if move else "copied"
+    outcome.remarks.append(f"{count:,} {'file is' if count == 1 else 'files are'} {verb} to {plan.target.name}.")
 
 
 def chosen(plan: Plan, outcome: Outcome) -> Iterator[Scored]:

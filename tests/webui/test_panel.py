@@ -44,7 +44,8 @@ def test_every_component_says_what_it_is_for_and_has_an_id_of_its_own(web: Web) 
 def change(web: Web, mode: str) -> tuple[str, list[Any]]:
     options, panel = web.module("options"), web.module("panel")
     made = panel._Panel(web.script())
-    title, help_text, _, *groups = made._on_mode(options.LABELS[mode], "hps-tiny-shapes")
+    title, help_text, _, said, *groups = made._on_mode(options.LABELS[mode], "hps-tiny-shapes")
+    assert said.get("visible", True) is (mode == "score")  # what a paste said is over in another mode
     assert title["label"] == ("HPS" if mode == "off" else f"HPS: {options.LABELS[mode]}")
     return help_text["value"], [name for name, update in zip(made.groups, groups, strict=True) if update["visible"]]
 

@@ -104,6 +104,7 @@ def test_files_are_scored_best_first_with_their_own_prompts(web: Any, folder: Pa
 def test_the_best_are_moved_and_nothing_is_written_over(web: Any, folder: Path) -> None:
     first = finished(web, plan(web, folder, action="copy the best of each prompt")).outcome
     [best] = first.placed
+    assert first.remarks == ["1 file is copied to best."]
     taken = folder / "best" / best.name
     assert taken.read_bytes() == best.read_bytes()
     taken.write_bytes(b"somebody's own")

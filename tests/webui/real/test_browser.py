@@ -212,7 +212,7 @@ def test_files_are_scored_and_mistakes_are_told(ui: WebPage) -> None:
     ui.choose("hps_files_action", "copy the best")
     ui.says("hps_files_run", "Score, then copy the best of each prompt")
     ui["hps_files_run"].click()
-    ui.says("hps_files_status", "1 files are copied to best")
+    ui.says("hps_files_status", "1 file is copied to best")
     assert len(list((folder / "best").glob("*.png"))) == 1 and not ui.too_wide("hps_files")
     ui.picture("files")
     ui.choose("hps_files_action", "nothing")
