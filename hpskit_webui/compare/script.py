@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import gradio as gr
@@ -131,11 +131,21 @@ def compare(p: Any, given: Mapping[str, Any], is_img2img: bool) -> Any:
     processing.fix_seed(p)
     plan = plan_of(p, given, is_img2img)
     runner = Runner(p, plan)
-    stack = getattr(xyz.module(), "SharedSettingsStackHelper", nullcontext)
-    with stack():
+    with _settings_kept():
         runner.run()
     runner.check()
     return compare_result.result(runner)
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """Leave the host as it was: its axes change settings, and in Forge the model that is loaded next."""
+    found = xyz.module()
+    with getattr(found, "SharedSettingsStackHelper", nullcontext)():
+        try:
+            yield
+        finally:
+            getattr(found, "refresh_loading_params_for_xyz_grid", lambda: None)()
 
 
 def plan_of(p: Any, given: Mapping[str, Any], is_img2img: bool) -> Plan:

@@ -187,3 +187,15 @@ def test_without_recording_it_is_said_how_long_cells_are_known(web: Web, compare
     done = compare(first_seed=100)
     assert "recording is off" in done.comments and "until the host is closed" in done.comments
     assert len(compare(first_seed=100).images) == len(done.images) == 5
+
+
+def test_the_model_that_the_host_loads_next_is_its_own_again(web: Web, compare: Any) -> None:
+    grid = web.module("xyz.axes").module()
+    loaded: list[str] = []
+    checkpoint = _axis("Checkpoint name", str, "unused")
+    checkpoint.apply = lambda p, x, xs: loaded.append(x)
+    grid.axis_options.append(checkpoint)
+    grid.refresh_loading_params_for_xyz_grid = lambda: loaded.append("the host's own")
+    for _ in range(2):  # made, and then only found
+        compare(x="Checkpoint name", x_values="one, other", prompts="", seeds=1)
+        assert loaded[-2:] == ["other", "the host's own"]

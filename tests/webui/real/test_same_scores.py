@@ -33,8 +33,10 @@ def by_command(files: list[str]) -> list[float]:
 def test_both_hosts_agree(measured: Measured) -> None:
     one, other = (measured(kind) for kind in KINDS)
     assert one["seeds"] == other["seeds"]
-    for name, scores in one["scores"].items():
-        assert scores == pytest.approx(other["scores"][name], abs=CLOSE), name
+    # Inpainted pictures are not the same in both: Forge puts fresh noise around the mask at every step. Their scores
+    # are those of their files, which is what the other tests look at.
+    for name in ("txt2img", "best", "first"):
+        assert one["scores"][name] == pytest.approx(other["scores"][name], abs=CLOSE), name
     for prompt, score in one["route"].items():
         assert score == pytest.approx(other["route"][prompt], abs=CLOSE), prompt
 

@@ -195,3 +195,19 @@ def second_checkpoint() -> str:
             shutil.copy(folder / "small15.yaml", folder / "other15.yaml")
     sd_models.list_models()
     return "other15"
+
+
+def check_comparing_checkpoints_leaves_the_host_with_its_own() -> dict[str, Any]:
+    names = ["small15", second_checkpoint()]
+    known = txt2img(SCORE, seed=60)
+    given = {"x": "Checkpoint name", "x_values": ", ".join(names), "seeds": 1, "first_seed": 60}
+    said = []
+    for _ in range(2):  # made, and then only found
+        made = txt2img(None, script="HPS compare settings", script_args=[{**given, "scorer": "hps-tiny-shapes"}])
+        sound(made)
+        said.append(made.processed.comments)
+        after = txt2img(SCORE, seed=60)
+        assert "Model: small15" in after.infotexts[0], after.infotexts
+        assert digest(after.images[0]) == digest(known.images[0])
+    assert len(made.images) == 1 and known.scores[0] is not None
+    return {"said": said, "score": known.scores}
