@@ -56,7 +56,7 @@ def finished(p: Any, image: Tensor, place: int = 0) -> Image.Image:
 
 
 def note_seeds(p: Any) -> None:
-    """Remember the seeds of the job as the host lays it out; is to be called in every batch, before seeds change."""
+    """Remember the seeds with which the host has laid the job out; is to be called in every batch, before a pass."""
     if p.iteration == 0 or not hasattr(p, SEEDS):
         setattr(p, SEEDS, list(p.all_seeds))
 

@@ -293,7 +293,6 @@ def base_model(p: Any) -> None:
 def take_over(p: Any, work: Callable[[Call], Any]) -> None:
     """Have the next call of p.sample do `work`; wrappers of other extensions, older or younger ones, stay in place."""
     inner, own, spent = p.sample, "sample" in vars(p), []
-    latents.note_seeds(p)
 
     def sample(
         conditioning: Any,
@@ -313,6 +312,7 @@ def take_over(p: Any, work: Callable[[Call], Any]) -> None:
             return inner(**dict(zip(_ARGUMENTS, given, strict=True)))
         spent.append(True)
         setattr(p, MODE, torch.is_inference_mode_enabled())
+        latents.note_seeds(p)
         return work(Call(*given[:2], list(seeds), list(subseeds), subseed_strength, list(prompts), inner))
 
     p.sample = sample

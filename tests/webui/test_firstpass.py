@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 if TYPE_CHECKING:
     from fakes.web import Web
@@ -220,6 +220,18 @@ def test_inpainting_is_judged_as_it_is_pasted(web: Web) -> None:
         for seed, score in zip(web.seeds(done), web.scores(done), strict=True):
             single = web.img2img(image, {"mode": "score"}, mask=mask, seed=seed, do_not_save_grid=True, **more)
             assert web.scores(single)[0] == pytest.approx(score, abs=1e-3)
+
+
+def test_latent_noise_under_half_tones_is_each_winners_own(web: Web) -> None:
+    mask = Image.new("L", (64, 64))
+    mask.paste(140, (20, 16, 40, 40))
+    image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+    soft = {"mask": mask, "inpainting_fill": 2, "mask_round": False, "do_not_save_grid": True}
+    done = web.img2img(image, {**BEST, "keep": 1}, batch_size=2, n_iter=2, **soft)
+    for seed, picture in zip(web.seeds(done), web.pictures(done), strict=True):
+        single = web.pictures(web.img2img(image, {"mode": "off"}, seed=seed, **soft))[0]
+        apart = ImageChops.difference(picture.convert("RGB"), single.convert("RGB")).getextrema()
+        assert max(high for _, high in apart) <= 1, (seed, apart)
 
 
 def test_several_input_images_are_refused_in_words(web: Web) -> None:
