@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from . import saving, settings
 from .api import routes as api
+from .bridge import older
 from .compare.script import HpsCompare
 from .extras import step as extras
 from .extras.step import HpsExtras
@@ -27,6 +28,7 @@ def register() -> None:
 
 
 def _register() -> None:
+    older.register()
     noise_files.register()
     api.register()
     extras.register()

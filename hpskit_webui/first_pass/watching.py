@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..bridge import older
 
 WATCH = "_hps_watch"
 _ABSENT = object()
@@ -24,14 +27,15 @@ class Watch:
         self._seat: Any = None
         self._before: dict[str, Any] = {}
 
-    def sit(self, p: Any) -> None:
-        """Take place on the sampler that is about to run."""
-        if self._seat is not None or p.sampler is None or getattr(p, "is_hr_pass", False):
+    def sit(self, p: Any, sampler: Any = None) -> None:
+        """Take place on the sampler that is about to run: the job's, unless another one is given."""
+        sampler = p.sampler if sampler is None else sampler
+        if self._seat is not None or sampler is None or getattr(p, "is_hr_pass", False):
             return
-        self._seat = p.sampler
+        self._seat = sampler
         for name in ("sample", "sample_img2img"):
-            self._before[name] = vars(p.sampler).get(name, _ABSENT)
-            setattr(p.sampler, name, self._around(p, getattr(p.sampler, name)))
+            self._before[name] = vars(sampler).get(name, _ABSENT)
+            setattr(sampler, name, self._around(p, getattr(sampler, name)))
 
     def leave(self) -> None:
         """Give the sampler its own methods back."""
@@ -71,10 +75,33 @@ def watching(p: Any, watch: Watch) -> Iterator[None]:
     before = getattr(p, WATCH, None)
     setattr(p, WATCH, watch)
     try:
-        yield
+        with contextlib.nullcontext() if older.tells_before_sampling() else _seated_when_made(p, watch):
+            yield
     finally:
         watch.leave()
         setattr(p, WATCH, before)
+
+
+@contextlib.contextmanager
+def _seated_when_made(p: Any, watch: Watch) -> Iterator[None]:
+    """Put the watch on the sampler when the host makes it: older hosts have no callback before it runs."""
+    from modules import sd_samplers
+
+    if getattr(p, "init_latent", None) is not None:  # img2img has one sampler for the whole job
+        watch.sit(p)
+    make = sd_samplers.create_sampler
+
+    @functools.wraps(make)
+    def create_sampler(*args: Any, **kwargs: Any) -> Any:
+        sampler = make(*args, **kwargs)
+        watch.sit(p, sampler)
+        return sampler
+
+    sd_samplers.create_sampler = create_sampler
+    try:
+        yield
+    finally:
+        sd_samplers.create_sampler = make
 
 
 def before_every_sampling(p: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from PIL import Image
 
 if TYPE_CHECKING:
     from fakes.web import Web
@@ -115,3 +116,82 @@ def _rename(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
         "decode_first_stage",
         torch.inference_mode()(lambda self, x: objects.vae.decode(scaled.process_out(x)).movedim(-1, 1) * 2.0 - 1.0),
     )
+
+
+# --- before A1111 1.10 and 1.9 ---------------------------------------------------------------------------------------
+
+HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.6}
+
+
+def _without_the_callback(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = type(web.runner())
+    monkeypatch.delattr(web.host("scripts").Script, "process_before_every_sampling")
+    monkeypatch.setattr(kind, "process_before_every_sampling", lambda *args, **kwargs: None)
+
+
+def test_a_first_pass_ends_before_hires_fix_without_the_callback(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    _without_the_callback(web, monkeypatch)
+    done = web.txt2img({"mode": "best-of-n-first-pass", "candidates": 4}, **HIRES)
+    alone = web.txt2img({"mode": "score"}, seed=web.seeds(done)[0], **HIRES)
+    assert web.scores(done) == pytest.approx(web.scores(alone), abs=1e-3) and "best of 4 by" in done.comments
+    assert [image.size for image in web.pictures(done)] == [(96, 96)]
+
+
+@pytest.mark.parametrize("maker", ["txt2img", "img2img"])
+def test_a_winner_is_not_sampled_again_without_the_callback(
+    web: Web, monkeypatch: pytest.MonkeyPatch, maker: str
+) -> None:
+    given = [Image.linear_gradient("L").resize((64, 64)).convert("RGB")] if maker == "img2img" else []
+
+    def calls() -> tuple[int, list[float | None]]:
+        before = len(web.calls)
+        done = getattr(web, maker)(*given, {"mode": "best-of-n-first-pass", "candidates": 4})
+        return len(web.calls) - before, web.scores(done)
+
+    expected = calls()
+    _without_the_callback(web, monkeypatch)
+    assert calls() == expected
+
+
+def test_create_sampler_is_the_hosts_own_again(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    _without_the_callback(web, monkeypatch)
+    before = web.host("sd_samplers").create_sampler
+    web.txt2img({"mode": "noise-search", "iterations": 1, "population": 1, "screen": 1})
+    assert web.host("sd_samplers").create_sampler is before
+
+
+def test_a_host_that_asks_no_callables_for_the_infotext(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = web.scores(web.txt2img({"mode": "score"}, n_iter=2, batch_size=2))
+    processing, loop = web.host("processing"), web.host("fake_loop")
+    newer = processing.create_infotext
+
+    def create_infotext(
+        p: Any, all_prompts: Any, all_seeds: Any, all_subseeds: Any, comments: Any = None, iteration: int = 0,
+        position_in_batch: int = 0, use_main_prompt: bool = False, index: int | None = None,
+        all_negative_prompts: Any = None,
+    ) -> str:  # fmt: skip
+        own = p.extra_generation_params
+        p.extra_generation_params = {name: None if value is None else str(value) for name, value in own.items()}
+        try:
+            return str(
+                newer(p, all_prompts, all_seeds, all_subseeds, comments, iteration, position_in_batch,
+                      use_main_prompt, index, all_negative_prompts)
+            )  # fmt: skip
+        finally:
+            p.extra_generation_params = own
+
+    monkeypatch.setattr(processing, "create_infotext", create_infotext)
+    monkeypatch.setattr(loop, "create_infotext", lambda *args, **kwargs: processing.create_infotext(*args, **kwargs))
+    web.module("bridge.older").register()
+    web.module("bridge.older").register()
+    assert processing.create_infotext.__wrapped__ is create_infotext
+    done = web.txt2img({"mode": "score"}, n_iter=2, batch_size=2)
+    assert web.scores(done) == expected and not any("function" in text for text in done.infotexts)
+    assert "HPS score:" not in done.infotexts[0], "the grid has none"
+
+
+def test_newer_hosts_keep_their_own_infotext(web: Web) -> None:
+    own = web.host("processing").create_infotext
+    web.boot()
+    web.module("bridge.older").register()
+    assert web.host("processing").create_infotext is own and own.__name__ == "create_infotext"
