@@ -62,16 +62,21 @@ class Held:
         return [file for k, file in enumerate(found) if k != last]
 
 
+def wanted(p: Any) -> bool:
+    """Tell whether a person has asked for such files."""
+    from modules import shared
+
+    return any(p.override_settings.get(name, getattr(shared.opts, name, False)) for name in OPTIONS)
+
+
 def hold(p: Any, may_save: Callable[[], bool]) -> Held | None:
     """Hold the files of a job back where the host's options ask for some; `may_save` tells whether it would save now.
 
     None where there are none to come, or the host saves in a way that is not known: then it saves nothing meanwhile.
     """
-    from modules import images, shared
+    from modules import images, processing
 
-    if not any(p.override_settings.get(name, getattr(shared.opts, name, False)) for name in OPTIONS):
-        return None
-    if not callable(getattr(images, "save_image", None)):
+    if not wanted(p) or getattr(processing, "images", None) is not images:
         return None
     _watch(images)
     held = Held()

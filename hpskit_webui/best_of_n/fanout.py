@@ -52,6 +52,8 @@ class FanOut(Job):
         self.schedule = Schedule(self.layout)
         self.masks = planning.Masks.of(p)
         self._held = early.hold(p, partial(planning.would_save, p))
+        if self._held is None and early.wanted(p):
+            self.notes.append("copies from before the finishing are not saved with best of N in this host.")
         planning.watch_close(p, partial(self.rescue, p))
 
     def before_process_batch(self, p: Any) -> None:

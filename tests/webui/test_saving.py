@@ -158,3 +158,10 @@ def test_a_picture_that_was_added_to_a_batch_does_not_pass_for_a_candidate(web: 
     assert files == ["-before-face-restoration", ""] * 2
     assert all(one.image.convert("RGB").getextrema() != ((0, 0),) * 3 for one in web.saved)
     assert len(web.pictures(done)) == 6
+
+
+def test_in_a_host_that_saves_in_another_way_nothing_is_saved_too_early(web: Web, monkeypatch: Any) -> None:
+    web.opts.save_images_before_highres_fix = True
+    monkeypatch.setattr(web.host("processing"), "images", None, raising=False)
+    done = web.txt2img({"mode": "best-of-n", "candidates": 3}, enable_hr=True)
+    assert [one.suffix for one in web.saved] == [""] and "not saved with best of N" in done.comments

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from modules import fake_loop, shared
+from modules import fake_loop, images, shared  # noqa: F401 others reach images by this name
 from modules.fake_img2img import StableDiffusionProcessingImg2Img
 from modules.fake_infotext import create_infotext, program_version
 from modules.fake_jobs import (
