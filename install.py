@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 MAIN = "open_clip_torch>=2.20,<4"
 LIGHT = ("ftfy", "wcwidth", "regex", "timm", "huggingface_hub", "safetensors", "tqdm")
 """What open_clip imports besides torch; each is small and depends on nothing heavy that a host lacks."""
+COMPLETE = {"huggingface_hub": "huggingface_hub<1"}
+"""Versions that need no further package: from 1 on the hub's client imports an HTTP library that hosts lack."""
 HEAVY = ("torch", "torchvision", "numpy", "PIL")
 """What must come with the host, as import names."""
 
@@ -37,7 +39,7 @@ def is_present(module: str) -> bool:
 def missing(present: Callable[[str], bool] = is_present) -> list[str]:
     """Return the requirements to install, main one first; an installed open_clip is left as it is, whatever its age."""
     wanted = [] if present("open_clip") else [MAIN]
-    return wanted + [name for name in LIGHT if not present(name)]
+    return wanted + [COMPLETE.get(name, name) for name in LIGHT if not present(name)]
 
 
 def call(command: Sequence[str]) -> int:
@@ -91,7 +93,9 @@ def main(
     still = missing(present)
     if code or still:
         say(
-            f"HPS: not installed: {', '.join(still or wanted)}. Try by hand: {_shell([*command, *(still or wanted)])}\n"
+            f"HPS: not installed: {', '.join(still or wanted)}. The reason stands above; without a network, start the "
+            "host again when there is one. Until then the host works as ever, and scorers may not load. "
+            f"By hand: {_shell([*command, *(still or wanted)])}\n"
         )
         return 1
     return 0

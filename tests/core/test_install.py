@@ -37,7 +37,7 @@ class Machine:
     def run(self, command: list[str]) -> int:
         self.commands.append(list(command))
         if self.works:
-            names = [part.split(">")[0] for part in command]
+            names = [part.split(">")[0].split("<")[0] for part in command]
             self.packages |= {"open_clip" if name == "open_clip_torch" else name for name in names}
         return 0 if self.works else 1
 
@@ -53,7 +53,14 @@ def test_a_bare_host_gets_open_clip_and_the_light_packages_in_one_go(install):
     assert machine.main(install) == 0
     [command] = machine.commands
     assert command[:4] == [sys.executable, "-m", "pip", "install"] and "--no-deps" in command
-    assert {part for part in command[4:] if not part.startswith("-")} == {install.MAIN, *install.LIGHT}
+    asked = {install.COMPLETE.get(name, name) for name in install.LIGHT}
+    assert {part for part in command[4:] if not part.startswith("-")} == {install.MAIN, *asked}
+
+
+def test_a_hub_client_that_needs_more_packages_is_not_taken(install):
+    machine = Machine(*HOST, "open_clip", *(set(install.LIGHT) - {"huggingface_hub"}))
+    assert machine.main(install) == 0
+    assert machine.commands[0][-1] == "huggingface_hub<1" and '"' not in machine.words
 
 
 def test_only_what_is_missing_is_named(install):
@@ -100,6 +107,7 @@ def test_a_failed_installation_says_the_command(install):
     machine = Machine(*HOST, *install.LIGHT, works=False)
     assert machine.main(install) == 1
     assert f'--disable-pip-version-check "{install.MAIN}"' in machine.words
+    assert "without a network" in machine.words and "the host works as ever" in machine.words
 
 
 @pytest.mark.parametrize(("version", "said"), [("2.7.0", True), ("4.0.0", True), ("2.20.0", False), ("3.3.0", False)])
