@@ -1,4 +1,4 @@
-"""Gradients of the noise in the real hosts: samplers, img2img, memory, whole searches, and that nothing is left."""
+"""Noise optimisation in the real hosts: searches, gradients through samplers, memory, and that nothing is left."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from .conftest import INSIDE
 
 test_paths = checks(INSIDE / "gradient_paths.py")
 test_search = checks(INSIDE / "gradient_search.py")
+test_noise = checks(INSIDE / "noise_search.py", timeout=400)
 
 
 @pytest.mark.slow
