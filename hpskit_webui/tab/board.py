@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ...hpskit.report.markup import Markup, tag
+from ...hpskit.report.markup import tag
 from ..record import pictures, recording
 from . import access as tab_access
 from .view import Lines, Picture, guarded, said, table
@@ -274,7 +274,7 @@ def _table(found: tuple[Row, ...], at: int) -> str:
     note = said("Standing: standard deviations above the mean of all images of the same prompt, by the same scorer.")
     rows = table(heads, shown, numbers=(0, 2, 3, 4), names=[row[0] for row in shown])
     # The page leaves markup that is the same as before as it is, and with it the mark of a row that is not chosen now.
-    return tag("div", {"data-shown": time.monotonic_ns()}, Markup(rows)) + note
+    return tag("div", {"data-shown": time.monotonic_ns()}, rows) + note
 
 
 def _standing(row: Row) -> Lines:

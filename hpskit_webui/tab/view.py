@@ -65,7 +65,7 @@ def table(
     numbers: Sequence[int] = (),
     marked: Any = (),
     names: Sequence[str] = (),
-) -> str:
+) -> Markup:
     """Return a table; `numbers` are the columns that are set to the right, `marked` the rows that are set off.
 
     Rows with `names` can be chosen with a click or the keyboard, see javascript/hps_tab.js.
