@@ -104,7 +104,7 @@ def _kind(chosen: options.Options) -> type[Job]:
 
         return NoiseJob
     if chosen.noise_file:
-        from .noise.search import GivenNoise
+        from .noise.given import GivenNoise
 
         return GivenNoise
     return Job

@@ -48,7 +48,8 @@ class Contest:
     def run(self, p: Any, call: sampling.Call, chunk: int, tell: Callable[[Candidate | None], None]) -> int:
         """Make candidates, `chunk` at a time, until the pool has ended; return the chunk that fits the memory.
 
-        An interruption ends the pool with what is finished. Skip ends it, too, once there are enough to keep.
+        An interruption ends the pool with what is finished. Skip ends it, too, once there are enough to keep, and so
+        does a stop after the image in work: the images of a pool are its candidates.
         """
         pool, wanted = self.pool, chunk
         pool.begin()
@@ -141,6 +142,8 @@ class Contest:
         spreads = self.judge.spreads
         rule = stop_rule(self.options, spreads.get(self.judge.info.id))
         pool.check(rule, self.judge.rank, spreads, min(coming, max(1, pool.size - pool.seen)))
+        if not pool.stopped and host.ending():
+            pool.stopped = "interrupted"
         if pool.stopped != "all" and len(pool.candidates) < pool.keep:
             pool.stopped = ""
 

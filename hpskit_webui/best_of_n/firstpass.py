@@ -159,6 +159,7 @@ class FirstPass(Job):
         self._arm(p, winners)
         if made.pool.stopped == "interrupted":
             self.interruption.take()
+            self.interruption.put_off()
         done = p.iteration * p.batch_size % self.options.keep + p.batch_size
         last = done >= len(made.winners)
         return self.interruption.finish(lambda: sampling.finish(p, call, made.latents(winners)), last)

@@ -14,7 +14,7 @@ class Interruption:
     def __init__(self) -> None:
         self.held = False
         """Whether the person has interrupted, and we keep the flag to ourselves so that whole pictures are saved."""
-        self._stopping = False
+        self._stopping = self._later = False
 
     def take(self) -> bool:
         """Take the host's flag over, and say whether the person has interrupted; Skip is taken and answered by no."""
@@ -24,6 +24,13 @@ class Interruption:
         self.held = self.held or bool(shared.state.interrupted)
         shared.state.interrupted = False
         return self.held
+
+    def put_off(self) -> None:
+        """Let the host go on until the `last` batch where the person asked for a stop after the image in work."""
+        from modules import shared
+
+        self._later = self._later or bool(shared.state.stopping_generation)
+        shared.state.stopping_generation = False
 
     def drop(self) -> None:
         """Give the flag back: there is nothing whole to hand out."""
@@ -36,7 +43,11 @@ class Interruption:
         from modules import shared
 
         if not self.held:
-            return work()
+            try:
+                return work()
+            finally:
+                if last and self._later:
+                    shared.state.stopping_generation = True
         shared.state.interrupted = True  # now there is no hires pass
         try:
             return work()
@@ -50,4 +61,5 @@ class Interruption:
         from modules import shared
 
         planning.end(self._stopping)
+        shared.state.stopping_generation = shared.state.stopping_generation or self._later
         shared.state.interrupted = shared.state.interrupted or self.held

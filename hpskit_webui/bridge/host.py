@@ -30,6 +30,7 @@ __all__ = [
     "MINIATURES",
     "default_scorer",
     "device",
+    "ending",
     "holding",
     "interrupted",
     "is_out_of_memory",
@@ -285,6 +286,17 @@ def interrupted() -> bool:
     from modules import shared
 
     return bool(shared.state.interrupted or shared.state.skipped)
+
+
+def ending() -> bool:
+    """Tell whether the person wants an end: stopped, skipped, or asked for a stop once the image in work is finished.
+
+    The last is what the first press of Interrupt means in a job of several images. A search counts as several, and
+    what is in work is one of its candidates.
+    """
+    from modules import shared
+
+    return interrupted() or bool(shared.state.stopping_generation)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -85,6 +85,14 @@ def read(name: str) -> StoredNoise:
     return noise_file.read(locate(name))
 
 
+def content(name: str) -> bytes:
+    """Return the bytes of a noise file that `read` takes; raises NoiseError."""
+    try:
+        return locate(name).read_bytes()
+    except OSError as error:
+        raise NoiseError(f'The noise file "{name[:200]}" cannot be read: {error.strerror or error}.') from None
+
+
 def locate(name: str) -> Path:
     """Return the path of a noise file inside the host's output folders; raises NoiseError."""
     roots = folders()

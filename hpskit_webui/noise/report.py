@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...hpskit import __version__
@@ -49,9 +49,16 @@ def line(found: NoiseSearch, options: Options, main: str, seed: int) -> str:
     held = _held_out(found)
     reason = found.reason[0].lower() + found.reason[1:]
     return (
-        f"seed {seed}: score {before:.3f} -> {after:.3f} by {method_of(options)}, {images} images in "
-        f"{found.seconds:.0f} s{turned}{held}; {reason}"
+        f"seed {seed}: score {before:.3f}{_screened(found, main, before)} -> {after:.3f} by {method_of(options)}, "
+        f"{images} images in {found.seconds:.0f} s{turned}{held}; {reason}"
     )
+
+
+def _screened(found: NoiseSearch, main: str, before: float) -> str:
+    """Say what the best of the tried seeds had already, so that the search is not credited with it."""
+    tried = [point for point in found.curve if point.phase == "screen"]
+    best = tried[-1].best_scores.get(main, math.nan) if tried else math.nan
+    return f" (best of {len(tried)} seeds {best:.3f})" if best > before else ""
 
 
 def _held_out(found: NoiseSearch) -> str:
@@ -77,12 +84,11 @@ def record(found: NoiseSearch, p: Any, seed: int, prompt: str, info: Any) -> Noi
     )
 
 
-def settle(processed: Any, starts: dict[int, str], noises: dict[int, str]) -> None:
-    """Put lists in place of our callables in a result: the API turns callables into null."""
+def settle(processed: Any, name: str, values: Mapping[int, str]) -> None:
+    """Put a list in place of the callable of a field: the API turns callables into null."""
     known = dict(processed.extra_generation_params)
-    for name, values in ((START, starts), (NOISE, noises)):
-        if callable(known.get(name)):
-            known[name] = [values.get(number) for number in range(max(values, default=-1) + 1)]
-            if not values:
-                del known[name]
+    if callable(known.get(name)):
+        known[name] = [values.get(number) for number in range(max(values, default=-1) + 1)]
+        if not values:
+            del known[name]
     processed.extra_generation_params = known

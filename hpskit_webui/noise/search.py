@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...hpskit.errors import Cancelled, GradientError, HpsError, NoiseError
+from ...hpskit.errors import Cancelled, GradientError, HpsError
 from .. import settings
 from ..best_of_n import contest, planning
-from ..best_of_n.interruption import Interruption
 from ..bridge import host
 from ..first_pass import sampling
-from ..job import Job, number_of
 from ..options import GRADIENT, SCORE, Options
-from . import files as noise_files
 from . import report as noise_report
+from .given import GivenNoise
 from .passes import METHODS, Passes
 
 if TYPE_CHECKING:
@@ -30,70 +28,8 @@ if TYPE_CHECKING:
     from ...hpskit.search.trace import NoiseSearch, Update
 
 log = logging.getLogger("hps")
-
-
-class GivenNoise(Job):
-    """Makes pictures from the noise of a file, and scores them."""
-
-    def __init__(self, options: Options) -> None:
-        super().__init__(options)
-        self.stored: Any = None
-        self.interruption = Interruption()
-        self.broken: set[int] = set()
-        """Numbers of pictures that were left half made."""
-
-    def before_process(self, p: Any) -> None:
-        """Read the noise file; its seed is taken where the person leaves the seed to chance. Raises NoiseError."""
-        if planning.chosen_already(p):
-            self.options = replace(self.options, mode=SCORE, noise_file="")
-        if not self.options.noise_file:
-            return
-        self.stored = noise_files.read(self.options.noise_file)
-        seed = self.stored.record.seed
-        if p.seed in (-1, "", None):
-            p.seed = seed
-        elif p.seed != seed and not isinstance(p.seed, list):
-            self.notes.append(
-                f"the noise was made with the seed {seed}; with another one, samplers that add noise on their way and "
-                "hires fix give another image."
-            )
-
-    def process_batch(self, p: Any) -> None:
-        """Stand before the host's sampling."""
-        if self.stored is not None and not self.failure:
-            sampling.take_over(p, partial(self._sample, p))
-
-    def before_every_sampling(self, p: Any, x: Any, noise: Any, c: Any, uc: Any) -> None:
-        """Let the watch of a pass sit down."""
-        sampling.before_every_sampling(p)
-
-    def given(self, p: Any) -> Tensor | None:
-        """Return the noise of the file; raises NoiseError when it is for another size or kind of model."""
-        if self.stored is None:
-            return None
-        shape, wanted = list(self.stored.noise.shape[1:]), list(p.rng.shape)
-        if shape != wanted:
-            raise NoiseError(
-                f"The noise file is for latents of {shape}, and this image has {wanted} (channels, height / 8, "
-                "width / 8). Use the size and the kind of model that it was made with."
-            )
-        return self.stored.noise  # type: ignore[no-any-return]
-
-    def _sample(self, p: Any, call: sampling.Call) -> Any:
-        """Stand for p.sample."""
-        noise = None
-        try:
-            noise = self.given(p)
-        except HpsError as error:
-            self.failure = str(error)
-        chosen = None if noise is None else noise.expand(len(call.seeds), *noise.shape[1:])
-        sampling.arm(p, call.seeds, call.subseeds, chosen)
-        return sampling.finish(p, call)
-
-    def image_done(self, p: Any, pp: Any) -> None:
-        """Score a finished picture; one that was broken off gets no score."""
-        if number_of(p) not in self.broken and not host.interrupted():
-            super().image_done(p, pp)
+_PRESSES = 3
+"""So often may Interrupt be pressed while the best image is made once more, before that is given up, too."""
 
 
 @dataclass
@@ -113,8 +49,6 @@ class NoiseJob(GivenNoise):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.starts: dict[int, str] = {}
-        self.noises: dict[int, str] = {}
-        self._tags: dict[int, str] = {}
         self._off = self._flown = False
         """Whether there is no gradient, so that pictures are made as usual; and whether that has been tried."""
 
@@ -143,16 +77,10 @@ class NoiseJob(GivenNoise):
         children = 1 if self.options.mode == GRADIENT else self.options.population
         return -(-self.options.screen // chunk) + self.options.iterations * -(-children // chunk)
 
-    def image_done(self, p: Any, pp: Any) -> None:
-        """Score a finished picture, and name its noise in it."""
-        if number_of(p) in self._tags:
-            pp.image.info[noise_files.TAG] = self._tags[number_of(p)]
-        super().image_done(p, pp)
-
     def postprocess(self, p: Any, processed: Any) -> None:
         """Put the host's flags back, and say how it went."""
         self.interruption.end()
-        noise_report.settle(processed, self.starts, self.noises)
+        noise_report.settle(processed, noise_report.START, self.starts)
         super().postprocess(p, processed)
 
     # --- one batch ---
@@ -182,18 +110,37 @@ class NoiseJob(GivenNoise):
         if not self.interruption.held:  # after a failure the others keep the noise of their seeds
             rest = range(len(found), count)
             found += [Found(self._noise(p, call.seeds[k], call.subseeds[k])) for k in rest]
-        elif not found:  # broken off before there was anything: what the host makes of it is half made
-            start = p.iteration * p.batch_size
-            self.broken.update(range(start, start + count))
-            self.notes.append("stopped before the first image was finished.")
-            self.interruption.drop()
-            sampling.arm(p, call.seeds, call.subseeds)
-            return sampling.finish(p, call)
+        elif not found:
+            return self._half_made(p, call, "stopped before the first image was finished.")
         noise = torch.cat([one.noise for one in found])
         raws = [one.raw for one in found if one.raw is not None]
         raw = torch.cat(raws) if len(raws) == len(found) else None
-        sampling.arm(p, call.seeds[: len(found)], call.subseeds[: len(found)], noise)
+        seeds, subseeds = call.seeds[: len(found)], call.subseeds[: len(found)]
+        if raw is None and self.interruption.held:  # with the flag up again the host would leave them half made
+            raw = self._sampled(p, call, seeds, subseeds, noise)
+            if raw is None:
+                return self._half_made(p, call, "stopped again while the best image was made.")
+        sampling.arm(p, seeds, subseeds, noise)
         return self.interruption.finish(lambda: sampling.finish(p, call, raw), last=True)
+
+    def _sampled(self, p: Any, call: sampling.Call, seeds: list[int], subseeds: list[int], noise: Tensor) -> Any:
+        """Return what the sampler makes of noises; None when the person goes on stopping it."""
+        for _ in range(_PRESSES):
+            with sampling.host_mode(p):
+                made = sampling.make(p, call, seeds, subseeds, noise)
+            if not host.interrupted():
+                return made.raw
+            self.interruption.take()
+        return None
+
+    def _half_made(self, p: Any, call: sampling.Call, why: str) -> Any:
+        """Let the host break the batch off: what it makes of it gets no score and is not saved."""
+        start = p.iteration * p.batch_size
+        self.broken.update(range(start, start + len(call.seeds)))
+        self.notes.append(why)
+        self.interruption.drop()
+        sampling.arm(p, call.seeds, call.subseeds)
+        return sampling.finish(p, call)
 
     def _noise(self, p: Any, seed: int, subseed: int) -> Tensor:
         given = self.given(p) if not self.failure else None
@@ -265,7 +212,7 @@ class NoiseJob(GivenNoise):
                 target=self.options.target or None,
                 guards=Guards(held_out),
                 on_progress=self._teller(p, place, objective.main),
-                cancelled=host.interrupted,
+                cancelled=host.ending,
                 keep_on_cancel=True,
                 is_out_of_memory=host.is_out_of_memory,
             )
@@ -335,5 +282,4 @@ class NoiseJob(GivenNoise):
 
             prompt = self.judge.text(call.prompts[place])
             record = noise_report.record(search, p, call.seeds[place], prompt, self.judge.info)
-            self._tags[number] = noise_files.keep(noise_file.encode(one.noise, record))
-            self.noises[number] = self._tags[number][:12]
+            self._remember(number, noise_file.encode(one.noise, record))

@@ -252,3 +252,12 @@ def test_numbers_of_other_extensions_follow_each_candidate(web: Web) -> None:
     web.add_script("Control", process_before_every_sampling=note)
     web.txt2img({**BEST, "keep": 1}, batch_size=2)
     assert seen[:3] == [[1, 2], [3, 4], [5]] and len(seen) == 4
+
+
+def test_a_stop_after_the_image_in_work_ends_the_pool_and_finishes_all_its_winners(web: Web) -> None:
+    with web.stop_at(10, gently=True) as steps:  # in the third candidate of three steps
+        done = web.txt2img({**BEST, "candidates": 12, "keep": 3}, batch_size=1, n_iter=2, **HIRES)
+    pictures = web.pictures(done)
+    assert [picture.size for picture in pictures] == [(128, 128)] * 3 and None not in web.scores(done)
+    assert len(steps) < 12 * 3 and "stopped by hand" in done.comments
+    assert web.state.stopping_generation and not web.state.interrupted

@@ -111,6 +111,43 @@ def test_a_stop_keeps_the_best_so_far(web: Web, calls: int) -> None:
     assert web.state.interrupted and not web.state.stopping_generation
 
 
+@pytest.mark.parametrize("calls", [34, 40, 61])
+def test_a_stopped_gradient_hands_out_the_noise_that_it_names(web: Web, calls: int) -> None:
+    with web.stop_at(calls) as steps:
+        done = web.txt2img({"mode": "noise-gradient", "gradient_method": "geodesic", "iterations": 12, "screen": 1})
+    assert len(steps) > calls and "stopped by hand" in done.comments
+    [file] = noise_files(web)
+    again = web.txt2img({"mode": "score", "noise_file": str(file)})
+    assert rgb(web.pictures(again)[0]) == rgb(web.pictures(done)[0])
+    told = float(done.comments.split(" -> ")[1].split(" ")[0])
+    assert web.scores(done)[0] == pytest.approx(told, abs=5e-3)
+
+
+@pytest.mark.parametrize(("mode", "calls"), [("noise-search", 9), ("noise-gradient", 40)])
+def test_a_stop_after_the_image_in_work_ends_a_search_at_its_next_candidate(web: Web, mode: str, calls: int) -> None:
+    with web.stop_at(calls, gently=True) as steps:
+        done = web.txt2img({**SEARCH, "mode": mode, "iterations": 40}, n_iter=2)
+    assert len(steps) < 3 * calls and "stopped by hand" in done.comments
+    assert len(web.pictures(done)) == 1 and web.scores(done)[0] is not None
+    assert web.state.stopping_generation and not web.state.interrupted
+
+
+def test_a_remade_image_names_its_noise_and_has_it_beside_it(web: Web) -> None:
+    done = web.txt2img(SEARCH)
+    [first] = noise_files(web)
+    again = web.txt2img({"mode": "score", "noise_file": str(first)})
+    assert web.field(again, "HPS noise") == web.field(done, "HPS noise")
+    assert noise_files(web)[-1] != first and noise_files(web)[-1].read_bytes() == first.read_bytes()
+    plain = web.txt2img({"mode": "score"})
+    assert web.field(plain, "HPS noise") == [None]
+
+
+def test_what_screening_found_is_not_credited_to_the_search(web: Web) -> None:
+    done = web.txt2img({**SEARCH, "screen": 8, "iterations": 1})
+    alone = max(web.scores(web.txt2img({"mode": "score"}, seed=seed))[0] for seed in range(1, 9))
+    assert f"(best of 8 seeds {alone:.3f})" in done.comments
+
+
 def test_a_stop_before_the_first_image_saves_nothing(web: Web) -> None:
     with web.stop_at(1):
         done = web.txt2img(SEARCH)
@@ -258,7 +295,7 @@ def test_a_missing_file_and_another_size_are_explained(web: Web) -> None:
     stored(web, outputs(web) / "n.safetensors")
     assert "There is no noise file" in web.txt2img({"mode": "score", "noise_file": "m.safetensors"}).comments
     done = web.txt2img({"mode": "score", "noise_file": "n.safetensors"}, width=128)
-    assert "[4, 8, 8]" in done.comments and "HPS error" in done.infotexts[0] and len(web.pictures(done)) == 1
+    assert "for images of 64 x 64 pixels" in done.comments and "HPS error" in done.infotexts[0] and len(web.pictures(done)) == 1
 
 
 def test_another_seed_is_kept_and_said(web: Web) -> None:

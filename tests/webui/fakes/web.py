@@ -84,15 +84,19 @@ class Web:
         self.add_script(f"At {name} {number}", first=True, **{name: method})
 
     @contextlib.contextmanager
-    def stop_at(self, calls: int, *, skip: bool = False) -> Iterator[list[int]]:
-        """Interrupt (or skip) at the `calls`-th step of a sampler; gives the list of the steps seen."""
+    def stop_at(self, calls: int, *, skip: bool = False, gently: bool = False) -> Iterator[list[int]]:
+        """Interrupt at the `calls`-th step of a sampler, or skip, or ask for a stop after the image in work (`gently`).
+
+        Gives the list of the steps seen.
+        """
         callbacks, seen = self.host("script_callbacks"), []
         self.boot()
 
         def count(params: Any) -> None:
             seen.append(params.sampling_step)
             if len(seen) == calls:
-                (self.state.skip if skip else self.state.interrupt)()
+                stop = self.state.stop_generating if gently else self.state.skip if skip else self.state.interrupt
+                stop()
 
         callbacks.on_cfg_denoiser(count)
         try:
