@@ -191,6 +191,8 @@ def test_the_leaderboard_shows_what_is_new_and_a_row_is_chosen_by_mouse_and_keyb
     ui["hps_board_drop"].click()
     ui["hps_board_really_one"].click()
     ui.says("hps_board_status", "of 2")
+    ui.until(lambda: rows.count() == 2, "the table without the row")
+    ui.page.wait_for_timeout(500)
     rows.first.focus()
     ui.page.keyboard.press("Enter")
     ui.until(lambda: ui.value("hps_board_row").startswith("1: "), "the first row by keyboard")
