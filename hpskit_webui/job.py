@@ -76,6 +76,8 @@ class Job:
     def postprocess(self, p: Any, processed: Any) -> None:
         """Finish: what the person sees under the gallery, and values in place of callables."""
         infotext.settle(self, processed)
+        if any(judged.known and not judged.text.strip() for judged in self.judged.values()):
+            self.notes.append("there is no prompt, and a score tells how well an image suits its prompt.")
         for note in [*infotext.lines(self, processed), *self.notes, *([self.failure] if self.failure else [])]:
             processed.comments += f"HPS: {note}\n"
 

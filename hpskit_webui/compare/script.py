@@ -12,7 +12,9 @@ from modules import scripts
 
 from ...hpskit.errors import HpsError, StudyError
 from ...hpskit.report.markup import tag, text
+from .. import options
 from ..bridge import host
+from ..script import HpsScript
 from ..xyz import axes as xyz
 from . import axes as compare_axes
 from . import result as compare_result
@@ -29,6 +31,7 @@ DEFAULTS: Mapping[str, Any] = {
     "seeds": 4,
 }
 MOST_SEEDS = 1000
+AS_PANEL = "the scorer of the HPS panel"
 _HELP = (
     "Every combination of the values is tried on the same prompts and seeds; the first of them is what the others are "
     "compared with. Values are separated by commas; numbers may be ranges: 4-20 (+4) or 3-9 [4]. A stopped comparison "
@@ -88,7 +91,11 @@ class HpsCompare(scripts.Script):  # type: ignore[misc, no-any-unimported]
         )
         with gr.Row():
             first = gr.Number(
-                label="First seed", info="-1: the seed below", value=-1, precision=0, elem_id=self.elem_id("first_seed")
+                label="First seed",
+                info="-1: the seed of the tab",
+                value=-1,
+                precision=0,
+                elem_id=self.elem_id("first_seed"),
             )
             seeds = gr.Slider(
                 label="Seeds for each prompt", value=4, minimum=1, maximum=64, step=1, elem_id=self.elem_id("seeds")
@@ -96,8 +103,8 @@ class HpsCompare(scripts.Script):  # type: ignore[misc, no-any-unimported]
         with gr.Row():
             scorer = gr.Dropdown(
                 label="Scorer",
-                choices=host.scorer_choices(),
-                value=host.default_scorer(),
+                choices=[AS_PANEL, *host.scorer_choices()],
+                value=AS_PANEL,
                 elem_id=self.elem_id("scorer"),
             )
             name = gr.Textbox(
@@ -150,7 +157,7 @@ def _settings_kept() -> Iterator[None]:
 
 def plan_of(p: Any, given: Mapping[str, Any], is_img2img: bool) -> Plan:
     """Return what is to be done; StudyError on what makes no sense."""
-    scorer = str(given["scorer"] or "").strip() or host.default_scorer()
+    scorer = _scorer(p, str(given["scorer"] or "").strip())
     host.locate(scorer)
     axes = compare_axes.varied(p, [(str(given[a] or ""), str(given[f"{a}_values"] or "")) for a in "xyz"], is_img2img)
     settings = compare_axes.settings_of(axes)
@@ -167,6 +174,16 @@ def plan_of(p: Any, given: Mapping[str, Any], is_img2img: bool) -> Plan:
     seed = p.seed[0] if isinstance(p.seed, list) else p.seed
     seeds = seeds_from(int(seed) if first < 0 else first, count)
     return Plan(axes, settings, prompts, scored, seeds, scorer, str(given["name"] or "").strip())
+
+
+def _scorer(p: Any, chosen: str) -> str:
+    """Return the scorer of a comparison: the one that is chosen, else the panel's of the same tab."""
+    if chosen not in ("", AS_PANEL):
+        return chosen
+    panel = next((each for each in p.scripts.alwayson_scripts if isinstance(each, HpsScript)), None)
+    if panel is None:
+        return host.default_scorer()
+    return options.read(list(p.script_args or ())[panel.args_from : panel.args_to]).scorer
 
 
 def _prompts(p: Any, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

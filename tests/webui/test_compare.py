@@ -42,8 +42,8 @@ def compare(web: Web, size: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     web.boot()
     monkeypatch.setattr(web.module("xyz.axes"), "module", lambda: grid)
 
-    def run(**changed: Any) -> Any:
-        p = web.job("txt2img", width=size, height=size)
+    def run(panel: Any = None, **changed: Any) -> Any:
+        p = web.job("txt2img", panel, width=size, height=size)
         web.state.begin(job="scripts_txt2img")
         try:
             return web.script(TITLE).run(p, {**GIVEN, **changed})
@@ -199,3 +199,14 @@ def test_the_model_that_the_host_loads_next_is_its_own_again(web: Web, compare: 
     for _ in range(2):  # made, and then only found
         compare(x="Checkpoint name", x_values="one, other", prompts="", seeds=1)
         assert loaded[-2:] == ["other", "the host's own"]
+
+
+def test_the_panels_scorer_is_the_comparisons_unless_another_is_chosen(web: Web, compare: Any) -> None:
+    panel = {"mode": "off", "scorer": "hps-tiny-judge"}
+
+    def used(scorer: str) -> str:
+        study = json.loads((_folder(compare(panel, scorer=scorer, prompts="", seeds=1)) / "study.json").read_text())
+        return study["scorer"]["id"]
+
+    assert used("") == used(web.module("compare.script").AS_PANEL) == "hps-tiny-judge"
+    assert used("hps-tiny-shapes") == "hps-tiny-shapes"

@@ -158,3 +158,10 @@ def test_a_text_to_score_against_is_told_where_it_is_another_one(web: Web, mode:
         assert json.loads(web.pictures(done)[0].info["hps"])["prompt"] == own
         assert done.extra_generation_params["HPS prompt"] == own
     assert told == ["a blue square", None]
+
+
+def test_a_score_without_a_prompt_is_said_to_mean_little(web: Web) -> None:
+    words = "there is no prompt"
+    assert words in web.txt2img({"mode": "score"}, prompt="").comments
+    assert words not in web.txt2img({"mode": "score"}).comments
+    assert words not in web.txt2img({"mode": "score", "prompt": "a red circle"}, prompt="").comments

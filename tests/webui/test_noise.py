@@ -295,7 +295,11 @@ def test_a_missing_file_and_another_size_are_explained(web: Web) -> None:
     stored(web, outputs(web) / "n.safetensors")
     assert "There is no noise file" in web.txt2img({"mode": "score", "noise_file": "m.safetensors"}).comments
     done = web.txt2img({"mode": "score", "noise_file": "n.safetensors"}, width=128)
-    assert "for images of 64 x 64 pixels" in done.comments and "HPS error" in done.infotexts[0] and len(web.pictures(done)) == 1
+    assert (
+        "for images of 64 x 64 pixels" in done.comments
+        and "HPS error" in done.infotexts[0]
+        and len(web.pictures(done)) == 1
+    )
 
 
 def test_another_seed_is_kept_and_said(web: Web) -> None:
