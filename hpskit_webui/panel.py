@@ -273,8 +273,8 @@ def heading(mode: str) -> str:
 
 def noise_files() -> list[str]:
     """Return the newest noise files to choose from; none where several people share the server."""
+    from .bridge import access
     from .noise import recent
-    from .tab import access
 
     return [] if access.why_no_folders() else recent.names()
 

@@ -242,7 +242,8 @@ def result(runner: Runner) -> Any:
     try:
         folder = write(study, analysis, grid, root.absolute())
         grid.already_saved_as = str(folder / "grid.png")
-        lines.append(f"report: {folder / 'report.html'}" if analysis else f"table: {folder / 'cells.csv'}")
+        where = f"report: {folder / 'report.html'}" if analysis else f"table: {folder / 'cells.csv'}"
+        lines.insert(1, where)  # behind the verdict, before what limits it
     except OutputError as error:
         lines.append(str(error))
     best = analysis.order[0] if analysis is not None and analysis.order else None

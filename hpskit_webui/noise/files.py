@@ -123,9 +123,9 @@ def _inside(root: Path, given: Path) -> Path | None:
 
 
 def folders() -> list[Path]:
-    """Return the host's output folders that exist."""
+    """Return the host's output folders that exist; it writes relative ones below the folder that it was started in."""
     from modules import paths, shared
 
     named = [str(getattr(shared.opts, name, "") or "") for name in _FOLDERS]
-    found = dict.fromkeys([Path(paths.data_path, "outputs"), *(Path(paths.data_path, name) for name in named if name)])
+    found = dict.fromkeys([Path(paths.data_path, "outputs"), *(Path(name).absolute() for name in named if name)])
     return [path.resolve() for path in found if path.is_dir()]

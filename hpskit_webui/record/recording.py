@@ -19,8 +19,7 @@ from ...hpskit.errors import HpsError
 from ...hpskit.ledger import Entry, Ledger
 from ...hpskit.ledger.scored import Trace, entry_of, made_of, trace_of
 from .. import options, settings
-from ..bridge import folders
-from ..tab import access as tab_access
+from ..bridge import access, folders
 from . import pictures
 
 if TYPE_CHECKING:
@@ -271,7 +270,7 @@ def _number(value: Any) -> float:
 
 def why_off() -> str:
     """Return why nothing is recorded, with what to do; "" when recording is on."""
-    shared = tab_access.why_shared()
+    shared = access.why_shared()
     if shared:
         return f"{shared} What one person makes must not reach another, so nothing is recorded."
     if os.environ.get(SWITCH, "").strip().lower() == "off":

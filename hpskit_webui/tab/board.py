@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ...hpskit.report.markup import tag
+from ..bridge import access
 from ..record import pictures, recording
-from . import access as tab_access
 from .view import Lines, Picture, guarded, said, table
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def build(part: Any) -> None:
     ]
 
     def listed(number: int, *values: Any) -> dict[Any, Any]:
-        tab_access.insist_private()
+        access.insist_private()
         found, total, at = _page(number, *values)
         some = dict.fromkeys((send_txt, send_img, drop), gr.update(interactive=False))
         return {
@@ -137,7 +137,7 @@ def build(part: Any) -> None:
     _paste_buttons({"txt2img": send_txt, "img2img": send_img}, infotext)
 
     def delete(place: Any, known: list[int], number: int, *values: Any) -> dict[Any, Any]:
-        tab_access.insist_private()
+        access.insist_private()
         recording.opened().delete([_row(place, known).id])
         return listed(number, *values)
 
@@ -152,7 +152,7 @@ def build(part: Any) -> None:
     no_one.click(lambda: (gr.update(visible=False), ""), outputs=[asking_one, status])
 
     def ask() -> dict[Any, Any]:
-        tab_access.insist_private()
+        access.insist_private()
         count = recording.opened().summary().rows
         return {
             asking: gr.update(visible=True),
@@ -164,7 +164,7 @@ def build(part: Any) -> None:
     no.click(lambda: (gr.update(visible=False), ""), outputs=[asking, status])
 
     def clear(age: Any, *values: Any) -> dict[Any, Any]:
-        tab_access.insist_private()
+        access.insist_private()
         older = float(age or 0)
         count = recording.opened().purge(before=time.time() - 86400 * older if older > 0 else None)
         pictures.forget()
@@ -173,11 +173,11 @@ def build(part: Any) -> None:
     really.click(safely(clear), inputs=[days, *filters], outputs=shown)
 
     def write(*values: Any) -> dict[Any, Any]:
-        tab_access.insist_private()
-        path = tab_access.new_file("hps-ledger", ".csv")
+        access.insist_private()
+        path = access.new_file("hps-ledger", ".csv")
         with path.open("w", encoding="utf-8", newline="") as stream:
             count = recording.opened().export(stream, "csv", _query(0, *values))
-        where = said(f"{count:,} rows are written to {tab_access.told(path)}.")
+        where = said(f"{count:,} rows are written to {access.told(path)}.")
         return {status: gr.update(value=where), file: gr.update(value=str(path), visible=True)}
 
     export.click(safely(write), inputs=filters, outputs=[status, file])
@@ -231,7 +231,7 @@ def _row(label: Any, known: list[int]) -> Row:
     """Return the row of a choice such as "23: 21.4000, seed 7", of the page with these ids."""
     from ...hpskit.errors import LedgerError
 
-    tab_access.insist_private()
+    access.insist_private()
     number = str(label).partition(":")[0]
     place = (int(number) - 1) % PAGE if number.isdecimal() and len(number) < 12 else -1
     row = recording.opened().row(known[place]) if 0 <= place < len(known) else None

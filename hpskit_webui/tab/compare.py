@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ...hpskit.errors import StudyError
+from ..bridge import access
 from ..compare.result import FOLDER, TITLE
 from ..record import recording
-from . import access as tab_access
 from .board import ANY, chosen_value
 from .view import framed, guarded, said, table
 
@@ -71,16 +71,16 @@ def build(part: Any) -> None:
 
         study, analysis = _study(*values)
         page = render(study_report(study, analysis))
-        path = tab_access.new_file("hps-comparison", ".html")
+        path = access.new_file("hps-comparison", ".html")
         path.write_text(page, encoding="utf-8", newline="")
         return {
-            status: gr.update(value=said(f"The report is saved as {tab_access.told(path)}.")),
+            status: gr.update(value=said(f"The report is saved as {access.told(path)}.")),
             verdict: gr.update(value=framed(page)),
             file: gr.update(value=str(path), visible=True),
         }
 
     def refresh() -> dict[Any, Any]:
-        tab_access.insist_private()
+        access.insist_private()
         facets = recording.opened().facets(limit=100, longest=200)
         names = list(found())
         return {
@@ -101,7 +101,7 @@ def build(part: Any) -> None:
 
 def why_folders() -> str:
     """Return why comparisons in the output folders are out of reach; empty when they are not."""
-    return tab_access.why_no_folders()
+    return access.why_no_folders()
 
 
 def found() -> dict[str, Path]:
@@ -126,7 +126,7 @@ def _study(
 
 
 def _saved(made: Any, upload: Any) -> Study:
-    tab_access.insist_private()
+    access.insist_private()
     path = upload or found().get(str(made or ""))
     if not path:
         raise StudyError(f"Choose a comparison, or upload the study.json of one; the script {TITLE} makes them.")
@@ -137,7 +137,7 @@ def _from_ledger(by: Any, search: Any, scorer: Any, model: Any, paired: Any) -> 
     from ...hpskit.ledger import Query
     from ...hpskit.study.ledger_rows import from_ledger
 
-    tab_access.insist_private()
+    access.insist_private()
     query = Query(search=str(search or ""), scorer=chosen_value(scorer), model=chosen_value(model))
     try:
         return from_ledger(recording.opened(), query, [str(name) for name in by or ()], paired=bool(paired)).study

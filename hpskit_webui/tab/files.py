@@ -9,9 +9,8 @@ from typing import Any
 import gradio as gr
 
 from ...hpskit.errors import OutputError
-from ..bridge import host
+from ..bridge import access, host
 from ..record import pictures
-from . import access as tab_access
 from . import scoring as tab_scoring
 from .scoring import Outcome, Plan, Task, main_of
 from .view import Lines, Picture, guarded, guarded_steps, said, table, trouble
@@ -21,7 +20,7 @@ MOST_ROWS, MOST_PICTURES, MOST_FILES = 300, 60, 200_000
 
 def build(part: Any) -> None:
     """Build the part and wire it."""
-    open_folders = not tab_access.why_no_folders()
+    open_folders = not access.why_no_folders()
     with gr.Row():
         folder = gr.Textbox(
             "",
@@ -85,14 +84,14 @@ def build(part: Any) -> None:
 
     def stopped() -> dict[Any, Any]:
         task = tab_scoring.current()
-        tab_access.insist_private()
+        access.insist_private()
         if task is None or task.finished:
             return {status: gr.update(value=said("Nothing is being scored."))}
         task.cancel()
         return {status: gr.update(value=said("Stopping; what is scored is kept."))}
 
     def again() -> dict[Any, Any]:
-        tab_access.insist_private()
+        access.insist_private()
         task = tab_scoring.current()
         if task is None or not task.finished:
             return {status: gr.update(value=said("There is no result yet."))}
@@ -128,7 +127,7 @@ def _plan(
     stamp: Any,
 ) -> Plan:
     """Return what the controls ask for; the values come from a browser, whatever is hidden there."""
-    tab_access.insist_private()
+    access.insist_private()
     named = str(folder or "").strip()
     common = {"scorer": str(scorer), "prompt": str(prompt or "").strip()}
     if not named:
@@ -140,8 +139,8 @@ def _plan(
         return Plan(files, **common)
     if uploads:
         raise OutputError("There are a folder and uploads; take one of them away.")
-    root = tab_access.folder_of(named)
-    target = root / tab_access.subfolder(str(sub or "best"))
+    root = access.folder_of(named)
+    target = root / access.subfolder(str(sub or "best"))
     threshold = float(least) if isinstance(least, (int, float)) and math.isfinite(least) else None
     count = int(keep) if isinstance(keep, (int, float)) and math.isfinite(keep) else 1
     files = _files(root, bool(below), target)
@@ -199,7 +198,7 @@ def _write(outcome: Outcome) -> tuple[list[Path], str]:
 
     from ...hpskit.ledger.export import cell
 
-    path = tab_access.new_file("hps-scores", ".csv")
+    path = access.new_file("hps-scores", ".csv")
     names = list(outcome.results[0].scores)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
@@ -210,7 +209,7 @@ def _write(outcome: Outcome) -> tuple[list[Path], str]:
                 scores = [one.scores.get(name, "") for name in names]
                 writer.writerow([rank, *scores, cell(str(one.path)), cell(now), cell(prompt)])
     page = _report(outcome, path.with_suffix(".html"))
-    return [path, page], f"Saved: {tab_access.told(path)} and {page.name}."
+    return [path, page], f"Saved: {access.told(path)} and {page.name}."
 
 
 def _report(outcome: Outcome, path: Path) -> Path:

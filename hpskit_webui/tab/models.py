@@ -6,8 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..bridge import downloads, host
-from . import access as tab_access
+from ..bridge import access, downloads, host
 from .view import Lines, guarded, guarded_steps, said, table, trouble
 
 
@@ -32,7 +31,7 @@ def build(part: Any) -> None:
         }
 
     def fetched(label: Any) -> Any:
-        tab_access.insist_private()
+        access.insist_private()
         known = dict(downloads.choices())
         if label not in known:
             yield {status: gr.update(value=said("Choose a scorer that is not on this machine."))}
@@ -42,7 +41,7 @@ def build(part: Any) -> None:
         yield listed()
 
     def stopped() -> dict[Any, Any]:
-        tab_access.insist_private()
+        access.insist_private()
         downloads.cancel()
         return {status: gr.update(value=said("Stopping. What has arrived is kept."))}
 
@@ -93,10 +92,10 @@ def _listing() -> str:
         )
     memory = len(host._recent)
     loaded = f"In memory now: {memory} scorer{'' if memory == 1 else 's'}." if memory else "No scorer is in memory now."
-    where = tab_access.told(host.models_folder())
+    where = access.told(host.models_folder())
     note = f"Put files into {where}, or name a further folder in the settings under HPS.\n{loaded}"
     return table(["Scorer", "Judges", "Size", "Licence", "Files"], rows, numbers=(2,)) + said(note)
 
 
 def _places(files: Any) -> str:
-    return ", ".join(dict.fromkeys(tab_access.told(path) for path in files.values()))
+    return ", ".join(dict.fromkeys(access.told(path) for path in files.values()))

@@ -326,3 +326,13 @@ def test_few_files_are_held_for_later_saving(web: Web) -> None:
     module = web.module("noise.files")
     names = [module.keep(bytes([k])) for k in range(100)]
     assert len(module._waiting) == 64 and names[-1] in module._waiting and names[0] not in module._waiting
+
+
+def test_a_relative_output_folder_is_below_where_the_host_was_started(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.boot()
+    (tmp_path / "started" / "pictures").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "started")
+    monkeypatch.setattr(web.host("shared").opts, "outdir_txt2img_samples", "pictures", raising=False)
+    assert (tmp_path / "started" / "pictures").resolve() in web.module("noise.files").folders()

@@ -66,7 +66,7 @@ def test_switched_off_nothing_is_written(web: Any, monkeypatch: pytest.MonkeyPat
 def test_on_a_server_of_several_people_nothing_is_written(
     web: Any, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
 ) -> None:
-    access = web.module("tab.access")
+    access = web.module("bridge.access")
     chosen = type("Flags", (), flags)
     monkeypatch.setattr(access, "options", lambda: chosen)
     web.txt2img(SCORE, seed=5)
@@ -79,7 +79,7 @@ def test_on_a_server_of_several_people_nothing_is_written(
 def test_one_person_may_reach_the_server_from_elsewhere(
     web: Any, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
 ) -> None:
-    access = web.module("tab.access")
+    access = web.module("bridge.access")
     monkeypatch.setattr(access, "options", lambda: type("Flags", (), flags))
     assert access.why_shared() == ""
 

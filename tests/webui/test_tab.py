@@ -148,7 +148,7 @@ def test_a_subfolder_is_one_bare_name(web: Any, folder: Path, sub: str) -> None:
 def test_folders_are_out_of_reach_where_the_owner_wants_it(
     web: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
 ) -> None:
-    access = web.module("tab.access")
+    access = web.module("bridge.access")
     monkeypatch.setattr(access, "options", lambda: type("Flags", (), flags))
     with pytest.raises(access.NotAllowed):
         plan(web, folder)

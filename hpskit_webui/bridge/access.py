@@ -1,4 +1,4 @@
-"""What the tab may do on this server: whose it is, which folders it may touch, and where its own files go."""
+"""What pages may do on this server: whose it is, which folders it may touch, and where its own files go."""
 
 from __future__ import annotations
 
