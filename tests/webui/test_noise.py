@@ -334,5 +334,5 @@ def test_a_relative_output_folder_is_below_where_the_host_was_started(
     web.boot()
     (tmp_path / "started" / "pictures").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "started")
-    monkeypatch.setattr(web.host("shared").opts, "outdir_txt2img_samples", "pictures", raising=False)
+    web.opts.data["outdir_txt2img_samples"] = "pictures"
     assert (tmp_path / "started" / "pictures").resolve() in web.module("noise.files").folders()
