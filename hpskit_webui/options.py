@@ -39,15 +39,19 @@ class Options:
     """The panel's settings; the order of the fields is the order of the script's arguments. Raises SelectionError."""
 
     mode: str = OFF
+    """What is done with the images."""
     scorer: str = DEFAULT_SCORER
     """A card id, or a file below models/reward_models."""
     guards: tuple[str, ...] = ()
     """Further scorers that the rule weighs in."""
     rule: str = "auto"
+    """How several scorers order the images; "auto" is "gate" for two and "zsum" for more."""
     candidates: int = 4
     """Of every pool; one pool makes `keep` images."""
     keep: int = 1
+    """Images that are kept of every pool."""
     stop: str = "never"
+    """End a pool when one more candidate is not expected to add .10 (quick), .05 or .02 (thorough) points."""
     target: float = 0.0
     """Stop at this score of the main scorer; 0 is off."""
     seconds: float = 0.0
@@ -55,10 +59,15 @@ class Options:
     prompt: str = ""
     """Text to score against; empty takes each image's own prompt."""
     clean_prompt: bool = True
+    """Leave LoRA tags, weights and BREAK out of the text."""
     method: str = SEARCH_METHODS[0]
+    """Of a noise search."""
     gradient_method: str = GRADIENT_METHODS[0]
+    """Of a noise gradient."""
     iterations: int = 8
+    """Steps of a noise optimisation."""
     population: int = 4
+    """Noises that a noise search tries in every iteration."""
     screen: int = 4
     """Seeds tried first in noise search; the best one is improved."""
     max_drift: float = 60.0
@@ -66,6 +75,7 @@ class Options:
     held_out: str = ""
     """Scorer that is watched and never optimised; empty for none."""
     save_noise: bool = True
+    """Write the noise beside its image."""
     noise_file: str = ""
     """Noise file in the host's output folders that images begin with, or the image that it lies beside."""
 
