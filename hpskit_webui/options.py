@@ -131,6 +131,9 @@ NAMES = tuple(field.name for field in fields(Options))
 _WHOLE = ("candidates", "keep", "iterations", "population", "screen")
 _REAL = ("target", "seconds", "max_drift")
 _FLAGS = ("clean_prompt", "save_noise")
+_MAY_BE_NONE = ("held_out", "noise_file")
+NONE = "None"
+"""What the panel's lists call an empty choice of these."""
 _BY_LABEL = {label.lower(): mode for mode, label in LABELS.items()}
 
 
@@ -179,7 +182,7 @@ def _typed(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         raise SelectionError(f"{name} is {value!r}; expected a text.")
     text = value.strip()
-    return "" if name == "held_out" and text.lower() == "none" else text
+    return "" if name in _MAY_BE_NONE and text.lower() == NONE.lower() else text
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -145,8 +145,8 @@ class _Panel:
                     gr.Dropdown,
                     "Held-out scorer",
                     "Only watched: shows whether a gain is real",
-                    choices=["None", *self.choices],
-                    value="None",
+                    choices=[options.NONE, *self.choices],
+                    value=options.NONE,
                 )
                 # Both hosts draw a checkbox's info above it, away from what it explains.
                 self._add("save_noise", gr.Checkbox, "Save the noise (no seed gives it again)", None)
@@ -220,7 +220,7 @@ class _Panel:
         guards, rule, noise = self.fields["guards"], self.fields["rule"], self.fields["noise_file"]
         guards.change(lambda chosen: gr.update(visible=bool(chosen)), [guards], [rule], show_progress=False)
         guards.init_field = lambda chosen: setattr(rule, "visible", bool(chosen))
-        noise.focus(lambda: gr.update(choices=noise_files()), [], [noise], show_progress=False)
+        noise.focus(lambda: gr.update(choices=[options.NONE, *noise_files()]), [], [noise], show_progress=False)
 
     def _on_mode(self, label: str, scorer: str) -> list[Any]:
         mode = options.mode_of(label)
@@ -230,7 +230,7 @@ class _Panel:
         # Left behind where nobody sees it, a noise file would refuse best of N.
         place = list(self.groups).index("noise_file")
         if shown[place]["visible"]:
-            shown[place] = gr.update(visible=True, choices=noise_files())
+            shown[place] = gr.update(visible=True, choices=[options.NONE, *noise_files()])
         else:
             shown[place] = gr.update(visible=False, value="")
         # A paste sets the mode "score"; in another one what it said is over.

@@ -110,3 +110,10 @@ def test_contradictions_are_refused(web: Web) -> None:
 def test_axes_win_over_the_panel(web: Web) -> None:
     options = web.module("options")
     assert options.read([{"mode": "score", "candidates": 3}], {"candidates": 9}).candidates == 9
+
+
+def test_none_is_no_noise_file_and_no_held_out_scorer(web: Web) -> None:
+    options = web.module("options")
+    for text in ("None", "none", "", " "):
+        chosen = options.read([{"noise_file": text, "held_out": text}])
+        assert (chosen.noise_file, chosen.held_out) == ("", "")
