@@ -305,8 +305,11 @@ def _run(p: Any, tab: str, flat: list[Any], selected: str) -> Any:
 
 
 @contextlib.contextmanager
-def stop_at(calls: int, *, skip: bool = False) -> Iterator[list[int]]:
-    """Interrupt (or skip) the job at the `calls`-th call of the network; gives the list of the calls seen."""
+def stop_at(calls: int, *, how: str = "interrupt") -> Iterator[list[int]]:
+    """Interrupt the job at the `calls`-th call of the network; gives the list of the calls seen.
+
+    `how`: "interrupt", "skip", or "stop_generating" (once the image in work is finished), as the host's state has them.
+    """
     from modules import script_callbacks, shared
 
     seen: list[int] = []
@@ -314,10 +317,7 @@ def stop_at(calls: int, *, skip: bool = False) -> Iterator[list[int]]:
     def count(params: Any) -> None:
         seen.append(params.sampling_step)
         if len(seen) == calls:
-            if skip:
-                shared.state.skip()
-            else:
-                shared.state.interrupt()
+            getattr(shared.state, how)()
 
     script_callbacks.on_cfg_denoiser(count)
     try:

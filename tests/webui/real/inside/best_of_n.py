@@ -132,7 +132,7 @@ def check_an_interrupt_keeps_the_best_so_far() -> dict[str, Any]:
 
 def check_a_skip_does_not_lose_the_rest() -> None:
     for way in WAYS:
-        with stop_at(5, skip=True):
+        with stop_at(5, how="skip"):
             made = txt2img(best(way, 4), steps=3)
         sound(made, 1)
         known = all_scores(range(1, 5), steps=3)

@@ -240,7 +240,7 @@ def check_a_stop_spares_the_hires_pass() -> Any:
 
 
 def check_a_skip_in_the_middle_of_a_pool() -> Any:
-    with stop_at(5, skip=True):
+    with stop_at(5, how="skip"):
         made = txt2img({**PANEL, "candidates": 4}, n_iter=2)
     assert not made.errors and len(made.scores) == 2 and None not in made.scores, (made.log, made.infotexts)
     assert "pool 1" in made.processed.comments and "stopped by hand" in made.processed.comments

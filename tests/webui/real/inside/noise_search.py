@@ -78,3 +78,22 @@ def check_a_stop_keeps_the_best_so_far() -> Any:
         made = searched(txt2img, panel={"iterations": 40})
     assert "HPS score" in made.infotexts[0], made.infotexts
     return [again(txt2img, made, 0), made.processed.comments]
+
+
+def check_a_stop_after_the_image_in_work_ends_at_the_next_candidate() -> Any:
+    with stop_at(9, how="stop_generating") as calls:
+        made = searched(txt2img, panel={"iterations": 40})
+    assert len(calls) < 20 and "stopped by hand" in made.processed.comments, (calls, made.processed.comments)
+    return [again(txt2img, made, 0), made.processed.comments]
+
+
+def check_a_stopped_gradient_hands_out_the_noise_that_it_names() -> Any:
+    gradient = {"mode": "noise-gradient", "gradient_method": "geodesic", "iterations": 40}
+    found = []
+    for how in ("interrupt", "stop_generating"):
+        with stop_at(40, how=how):
+            made = searched(txt2img, panel=gradient)
+        found.append([again(txt2img, made, 0), made.processed.comments])
+        told = float(made.processed.comments.split(" -> ")[1].split(" ")[0])
+        assert abs(made.scores[0] - told) < 0.02 and "stopped by hand" in made.processed.comments, found
+    return found
