@@ -182,9 +182,14 @@ def lines(job: Job, processed: Any) -> list[str]:
 
 
 def _by(job: Job) -> str:
-    chosen = job.options
-    rule = f", ranked by {chosen.rule}" if chosen.guards and chosen.rule != "auto" else ""
-    return " and ".join(names(job)) + rule
+    """Name the scorers; with several the rule, too, for the order need not be that of the scores in the line."""
+    found = names(job)
+    if len(found) == 1:
+        return found[0]
+    from ..hpskit.rules import default_rule
+
+    rule = default_rule(found).kind if job.options.rule == "auto" else job.options.rule
+    return f"{' and '.join(found)}, in the order of the rule {rule}, with the scores of {found[0]}"
 
 
 def _more(count: int) -> str:

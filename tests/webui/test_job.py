@@ -165,3 +165,11 @@ def test_a_score_without_a_prompt_is_said_to_mean_little(web: Web) -> None:
     assert words in web.txt2img({"mode": "score"}, prompt="").comments
     assert words not in web.txt2img({"mode": "score"}).comments
     assert words not in web.txt2img({"mode": "score", "prompt": "a red circle"}, prompt="").comments
+
+
+def test_the_line_of_several_scorers_names_the_rule_and_whose_scores_it_shows(web: Web) -> None:
+    best = {"mode": "best-of-n", "candidates": 3, "guards": [JUDGE]}
+    for rule, named in (("auto", "gate"), ("rank", "rank")):
+        comments = web.txt2img({**best, "rule": rule}).comments
+        assert f"in the order of the rule {named}, with the scores of hps-tiny-shapes" in comments
+    assert "rule" not in web.txt2img({**best, "guards": []}).comments

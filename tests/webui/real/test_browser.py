@@ -234,7 +234,7 @@ def test_a_download_that_cannot_be_is_told_with_what_to_do(ui: WebPage) -> None:
     ui.picture("models")
 
 
-def test_narrow_windows_and_the_dark_theme(ui: WebPage) -> None:
+def test_narrow_windows(ui: WebPage) -> None:
     ui.page.set_viewport_size({"width": 480, "height": 900})
     try:
         for part, name in (
@@ -250,6 +250,43 @@ def test_narrow_windows_and_the_dark_theme(ui: WebPage) -> None:
         assert not ui.too_wide("script_txt2img_hps_panel")
     finally:
         ui.page.set_viewport_size({"width": 1400, "height": 1000})
+
+
+CONTRAST = """() => {
+    const light = (text) => {
+        const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map((v) => v / 255)
+            .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (node) => {
+        for (; node; node = node.parentElement) {
+            const colour = getComputedStyle(node).backgroundColor;
+            if (!/^rgba\\(.*, 0\\)$|transparent/.test(colour)) return colour;
+        }
+        return "rgb(255, 255, 255)";
+    };
+    const own = gradioApp().querySelectorAll("[class^=hps-], [class^=hps-] td, [class^=hps-] th, [class^=hps-] small");
+    return [...own].filter((node) => node.offsetParent && node.innerText?.trim()).map((node) => {
+        const pair = [light(getComputedStyle(node).color), light(ground(node))].sort((a, b) => b - a);
+        return [(pair[0] + 0.05) / (pair[1] + 0.05), node.className + ": " + node.innerText.slice(0, 40)];
+    });
+}"""
+"""The contrast of every visible text that is marked as ours, as WCAG computes it: [ratio, what]."""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_our_texts_can_be_read_in_both_themes(ui: WebPage, theme: str) -> None:
+    before = ui.page.evaluate("document.body.classList.contains('dark')")
+    ui.page.evaluate(f"document.body.classList.toggle('dark', {str(theme == 'dark').lower()})")
+    try:
+        for part in ("Leaderboard", "Models"):
+            ui.open("HPS", part)
+            ui.page.wait_for_timeout(800)
+            found = ui.page.evaluate(CONTRAST)
+            assert found and not [row for row in found if row[0] < 4.5], (part, sorted(found)[:5])
+            ui.picture(f"{part}-{theme}".lower())
+    finally:
+        ui.page.evaluate(f"document.body.classList.toggle('dark', {str(before).lower()})")
 
 
 def test_the_page_had_no_trouble_with_us(ui: WebPage) -> None:
