@@ -19,7 +19,7 @@ def host(web: Web) -> Any:
     module = web.module("bridge.host")
     yield module
     module.unload()
-    for timer in module._timers:
+    for timer in list(module._timers):  # one that fires leaves the set
         timer.cancel()
 
 
