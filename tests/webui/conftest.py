@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,3 +28,14 @@ def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Web]:
         yield host
         left = "\n".join(str(report) for report in host.errors)
     assert not left, f"the host swallowed exceptions of its extensions (clear web.errors if you mean it):\n{left}"
+
+
+@pytest.fixture
+def host(web: Web) -> Iterator[Any]:
+    """The bridge to the fake host; what it loaded is gone afterwards."""
+    web.boot()
+    module = web.module("bridge.host")
+    yield module
+    module.unload()
+    for timer in list(module._timers):  # one that fires leaves the set
+        timer.cancel()

@@ -21,16 +21,6 @@ META = torch.device("meta")
 """Stands for a graphics card: another device, on which nothing can be computed."""
 
 
-@pytest.fixture
-def host(web: Web) -> Any:
-    web.boot()
-    module = web.module("bridge.host")
-    yield module
-    module.unload()
-    for timer in list(module._timers):  # one that fires leaves the set
-        timer.cancel()
-
-
 def network(host: Any, name: str = TINY) -> Any:
     return host.load_scorer(name)._network
 

@@ -13,16 +13,6 @@ TINY = "hps-tiny-shapes"
 LABEL = "hps-tiny-shapes (miniature for trials: judges coloured shapes only)"
 
 
-@pytest.fixture
-def host(web: Web) -> Any:
-    web.boot()
-    module = web.module("bridge.host")
-    yield module
-    module.unload()
-    for timer in list(module._timers):  # one that fires leaves the set
-        timer.cancel()
-
-
 def test_choices_begin_with_what_is_known_and_end_with_miniatures(web: Web, host: Any) -> None:
     folder = host.models_folder() / "mine"
     folder.mkdir(parents=True)
