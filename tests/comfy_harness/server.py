@@ -48,8 +48,11 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
+        # A database in a file: the host leaves one connection open, and SQLAlchemy logs a traceback when that is
+        # collected in another thread, which it does for databases in memory only.
+        database = f"sqlite:///{self.base / 'comfyui.db'}"
         options = ["--cpu", "--port", str(port), "--disable-api-nodes", "--base-directory", str(self.base)]
-        command = [str(self.host.python), "main.py", *options, "--database-url", "sqlite:///:memory:", *self.extra]
+        command = [str(self.host.python), "main.py", *options, "--database-url", database, *self.extra]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.host.root, env=self.host.environment(), stdout=log, stderr=subprocess.STDOUT
@@ -113,6 +116,14 @@ class Server:
     def tail(self) -> str:
         """Return the end of the server's log."""
         return self.log.read_text(errors="replace")[-4000:]
+
+    def logged(self) -> int:
+        """Return how many bytes the log has by now, for `log_since`."""
+        return self.log.stat().st_size
+
+    def log_since(self, start: int) -> str:
+        """Return what was logged after `start`, a number from `logged`."""
+        return self.log.read_bytes()[start:].decode("utf-8", "replace")
 
     def _alive(self) -> None:
         if self._process is None or self._process.poll() is not None:
