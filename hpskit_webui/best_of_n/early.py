@@ -30,8 +30,8 @@ _HELD = "_hps_held"
 class File:
     """One file that is held back."""
 
-    slot: int
-    """Number of its candidate as the host counts: iteration * batch size + place in the batch."""
+    at: tuple[int, int]
+    """Batch of its picture, and the place in it."""
     suffix: str
     write: Callable[[], Any]
     """Write it as the host would have."""
@@ -44,20 +44,15 @@ class Held:
     files: list[File] = field(default_factory=list)
 
     def add(self, p: Any, suffix: str, write: Callable[[], Any]) -> None:
-        """Hold a file back; the host saves what comes before hires fix in the order of the batch.
-
-        A picture that another extension has added to a batch is no candidate, and has no number of its own.
-        """
-        start = int(p.iteration) * int(p.batch_size)
-        place = int(getattr(p, "batch_index", 0) or 0)
+        """Hold a file back; the host saves what comes before hires fix in the order of the batch."""
+        batch, place = int(p.iteration), int(getattr(p, "batch_index", 0) or 0)
         if suffix == BEFORE_HIRES:
-            place = sum(file.suffix == suffix and file.slot >= start for file in self.files)
-        if place < int(p.batch_size):
-            self.files.append(File(start + place, suffix, write))
+            place = sum(file.suffix == suffix and file.at[0] == batch for file in self.files)
+        self.files.append(File((batch, place), suffix, write))
 
-    def of(self, slot: int) -> list[File]:
-        """Return the files of a candidate but its picture, which the host saves last, and its masks."""
-        found = [file for file in self.files if file.slot == slot and file.suffix not in _LATE]
+    def of(self, at: tuple[int, int]) -> list[File]:
+        """Return the files of a picture but itself, which the host saves last, and its masks."""
+        found = [file for file in self.files if file.at == at and file.suffix not in _LATE]
         last = max((k for k, file in enumerate(found) if not file.suffix), default=-1)
         return [file for k, file in enumerate(found) if k != last]
 

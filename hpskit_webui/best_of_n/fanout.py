@@ -17,7 +17,7 @@ from .. import infotext, settings
 from ..bridge import host
 from ..job import Job, number_of
 from ..options import SCORE, Options
-from . import early, gallery, grids, planning
+from . import early, gallery, grids, planning, records
 from .gallery import Group, Made
 from .pools import Candidate, Layout, Pool, Schedule, stop_rule
 
@@ -35,6 +35,8 @@ class FanOut(Job):
         self.trouble = ""
         """Why the rest is not judged; unlike `failure` it lets the pictures still come in."""
         self._batch = range(0)
+        self._came = 0
+        """Candidates of the batch in work that have come in."""
         self._stopping = False
         self._best: Candidate | None = None
         self._held: early.Held | None = None
@@ -63,7 +65,7 @@ class FanOut(Job):
         if p.iteration == 0:
             self.plan = planning.Plan.of(p)
         self._close_batch(p)
-        self._batch = self.schedule.take()
+        self._batch, self._came = self.schedule.take(), 0
         if not self._batch:
             p.prompts.clear()  # the host leaves its loop
             return
@@ -84,6 +86,7 @@ class FanOut(Job):
             return
         made = self._take(p, pp.image)
         if made.pool >= 0:
+            self._came += 1
             self._judge(p, made)
             if p.batch_index + 1 >= len(self._batch):
                 self._close_batch(p)
@@ -103,6 +106,8 @@ class FanOut(Job):
             picture=picture,
             whole=not host.interrupted(),
             save=planning.would_save(p),
+            at=(p.iteration, place),
+            text_before=picture.info.get(gallery.TEXT),
         )
         self.made.append(made)
         return made
@@ -138,6 +143,8 @@ class FanOut(Job):
         if not batch or self.layout is None:
             return
         pool = self.pools[-1]
+        for _ in range(len(batch) - self._came):  # another extension has taken pictures out of the batch
+            pool.lose()
         if self._ended(pool):
             self.schedule.end(pool.number)
         if not self.schedule.left:
@@ -174,12 +181,13 @@ class FanOut(Job):
         if self.layout is None:
             super().postprocess(p, processed)
             return
+        self._close_batch(p)
         self._hand_back(p)
         for pool in self.pools:
             if not pool.stopped and pool.seen < pool.size:  # the host has left its loop: somebody pressed a button
                 pool.stopped = "interrupted"
         self.failure = self.failure or self.trouble
-        result = gallery.split(processed, self.made, self.masks.count)
+        result = gallery.split(processed, self.made, self.masks.count, texted=records.writes_texts())
         kept = self._choose(result.groups)
         if kept:
             self._leave(p, processed, result, kept)
@@ -209,17 +217,20 @@ class FanOut(Job):
         return kept
 
     def _leave(self, p: Any, processed: Any, result: gallery.Result, kept: list[Group]) -> None:
-        gallery.rewrite(p, processed, result, kept, self.masks.shown)
+        added = gallery.companions(result.added, result.groups, kept)
+        gallery.rewrite(p, processed, result, kept, self.masks.shown, added)
         processed.batch_size = p.batch_size
         self._renumber(kept)
-        saver = grids.Saver(p)
-        for number, group in enumerate(kept):
-            planning.write_text(group)
+        saver, whole = grids.Saver(p), [*kept, *added]
+        for number, group in enumerate(whole):
+            records.write_text(group)
             if group.made.save:
-                saver.early(group, number, len(kept), self._held)
-                saver.save(group, number, len(kept), self.masks.files(p, group))
+                saver.early(group, number, len(whole), self._held)
+                saver.save(group, number, len(whole), self.masks.files(p, group))
         if settings.get("hps_save_rejected") and not self.failure:
-            rejected = [g for g in result.groups if g.made.save and g.made.whole and g not in kept]
+            others = [group for group in result.groups if group.made.whole and group not in kept]
+            others += [group for group in result.added if group not in added]
+            rejected = [group for group in others if group.made.save]
             for number, group in enumerate(rejected):
                 saver.reject(group, number, len(rejected))
         self.notes += [saver.trouble] if saver.trouble else []
@@ -236,15 +247,18 @@ class FanOut(Job):
             rank = infotext.rank_of(group.text)
             if rank and group.made.judged:
                 self.ranks[number] = f"{rank} of {counts[group.made.pool]}"
-                planning.tag(group, rank=rank, candidates=counts[group.made.pool])
+                records.tag(group, rank=rank, candidates=counts[group.made.pool])
 
     def rescue(self, p: Any) -> None:
         """Save the best so far when the host has broken off without finishing; does nothing after a normal end."""
         if self.layout is None or not self.made:
             return
         self._hand_back(p)
-        groups = [planning.group_of(p, made) for made in self.made if made.pool >= 0]
-        kept = [group for group in self._choose(groups) if group.made.whole and group.made.save]
+        everything = [records.group_of(p, made) for made in self.made]
+        groups = [group for group in everything if group.made.pool >= 0]
+        kept = [group for group in self._choose(groups) if group.made.whole]
+        kept += gallery.companions([group for group in everything if group.made.pool < 0], groups, kept)
+        kept = [group for group in kept if group.made.save]
         saver = grids.Saver(p)
         for number, group in enumerate(kept):
             saver.early(group, number, len(kept), self._held)

@@ -4,10 +4,12 @@ The host's list of pictures is no list of candidates: masks stand between them, 
 of them may have been replaced. So pictures are told by identity, by the record in their `info`, or by their infotext.
 Their number tells only where the list is as long as what was made, and all that are known stand in their own places:
 then a picture that nobody knows stands for the candidate in whose place it is. Otherwise it stays at the tail.
+A copy inherits record and infotext: it is shown for what it was copied from, and does not become the file of it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,15 @@ class Made:
     save: bool
     """Whether the host would have written it to disk."""
     judged: Judged | None = None
+    at: tuple[int, int] = (0, 0)
+    """Its batch and its place in it."""
+    text_before: str | None = None
+    """The infotext that the picture had when it was judged, of another generation; the host writes its own later."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the host has taken this very picture, or another extension has handed it a changed one."""
+        return self.picture.info.get(TEXT) != self.text_before
 
 
 @dataclass
@@ -54,13 +65,13 @@ class Group:
     picture: Any
     text: str
     masks: list[Any] = field(default_factory=list)
-    replaced: bool = False
-    """Whether another extension shows a picture of its own in place of the one that was made."""
+    ready: bool = True
+    """Whether the picture was finished when it was judged; False where another extension has changed it after that."""
 
     @property
     def to_save(self) -> Any:
-        """The picture that the host would have written: what is replaced in the result is saved before that."""
-        return self.made.picture if self.replaced else self.picture
+        """The picture that the host would have written: it saves before the result is handed to extensions."""
+        return self.made.picture if self.ready else self.picture
 
 
 @dataclass
@@ -72,15 +83,24 @@ class Result:
     head_texts: list[str]
     groups: list[Group]
     """In the order in which they were made."""
+    added: list[Group]
+    """Pictures that other extensions have added to batches."""
     tail: list[Any]
     tail_texts: list[str]
 
 
-def split(processed: Any, made: Sequence[Made], masks: int) -> Result:
-    """Take a result apart; `masks` is how many mask pictures the host puts behind each picture."""
+def split(processed: Any, made: Sequence[Made], masks: int, *, texted: bool = True) -> Result:
+    """Take a result apart; `masks` is how many mask pictures the host puts behind each picture.
+
+    `texted` tells whether the host writes infotexts into pictures; without them nobody can tell whether a picture was
+    changed after it was judged.
+    """
     first = processed.index_of_first_image
     texts = list(processed.infotexts[first:])
-    groups = [Group(m, m.picture, texts[k] if k < len(texts) else _text(m.picture)) for k, m in enumerate(made)]
+    groups = [
+        Group(m, m.picture, texts[k] if k < len(texts) else _text(m.picture), ready=m.ready or not texted)
+        for k, m in enumerate(made)
+    ]
     tail: list[Any] = []
     images = list(processed.images[first:])
     _stand_in(images, groups, masks + 1)
@@ -89,14 +109,34 @@ def split(processed: Any, made: Sequence[Made], masks: int) -> Result:
             tail.append(image)
         elif image is not group.picture:
             (group.masks if len(group.masks) < masks else tail).append(image)
-    extra = [group for group in groups if group.made.pool < 0]
     return Result(
         list(processed.images[:first]),
         list(processed.infotexts[:first]),
         [group for group in groups if group.made.pool >= 0],
-        [*(group.picture for group in extra), *tail],
-        [*(group.text for group in extra), *texts[len(made) :]],
+        [group for group in groups if group.made.pool < 0],
+        tail,
+        texts[len(made) :],
     )
+
+
+def companions(added: Sequence[Group], groups: Sequence[Group], kept: Sequence[Group]) -> list[Group]:
+    """Return those of the added pictures that a job of the kept candidates alone would have had.
+
+    Where a batch got as many for each of its candidates, with the seeds of that one, they go with their candidates. Any
+    other is of the whole batch, and stays when one of its candidates is kept.
+    """
+    found = []
+    for batch in dict.fromkeys(group.made.at[0] for group in added):
+        more, own, chosen = ([group for group in some if group.made.at[0] == batch] for some in (added, groups, kept))
+        counts = Counter(map(_seeds, more))
+        apart = set(counts) == set(map(_seeds, own)) and len(set(counts.values())) == 1
+        seeds = set(map(_seeds, chosen))
+        found += [group for group in more if (_seeds(group) in seeds if apart else seeds)]
+    return found
+
+
+def _seeds(group: Group) -> tuple[int, int]:
+    return group.made.seed, group.made.subseed
 
 
 def _stand_in(images: Sequence[Any], groups: Sequence[Group], step: int) -> None:
@@ -109,7 +149,7 @@ def _stand_in(images: Sequence[Any], groups: Sequence[Group], step: int) -> None
         return
     for k, group in enumerate(groups):
         if owners[step * k] is None and isinstance(getattr(images[step * k], "info", None), dict):
-            group.picture, group.replaced = images[step * k], True
+            group.picture = images[step * k]
 
 
 def _assigned(images: Sequence[Any], groups: Sequence[Group]) -> Iterator[tuple[Any, Group | None]]:
@@ -126,7 +166,7 @@ def _assigned(images: Sequence[Any], groups: Sequence[Group]) -> Iterator[tuple[
 def _find(image: Any, groups: Sequence[Group]) -> Group | None:
     info = getattr(image, "info", {})
     tests = (
-        lambda group: image is (group.picture if group.replaced else group.made.picture),
+        lambda group: image is group.picture,
         lambda group: bool(info.get(TAG)) and info.get(TAG) == group.made.picture.info.get(TAG),
         lambda group: bool(info.get(TEXT)) and info.get(TEXT) == group.text,
     )
@@ -137,8 +177,13 @@ def _text(picture: Any) -> str:
     return str(getattr(picture, "info", {}).get(TEXT) or "")
 
 
-def rewrite(p: Any, processed: Any, result: Result, kept: Sequence[Group], shown: Sequence[int]) -> None:
-    """Leave only the kept pictures in a result and in the job's own lists, in step; `shown` are the masks to show."""
+def rewrite(
+    p: Any, processed: Any, result: Result, kept: Sequence[Group], shown: Sequence[int], added: Sequence[Group] = ()
+) -> None:
+    """Leave only the kept pictures in a result and in the job's own lists, in step; `shown` are the masks to show.
+
+    Pictures that others have `added` stand behind the kept ones.
+    """
     rows = {
         "all_prompts": [group.made.prompt for group in kept],
         "all_negative_prompts": [group.made.negative for group in kept],
@@ -153,10 +198,11 @@ def rewrite(p: Any, processed: Any, result: Result, kept: Sequence[Group], shown
         values = getattr(p, name, None)
         if isinstance(values, list) and len(values) > max(slots):
             setattr(p, name, [values[slot] for slot in slots])
-    _after_sampling(p, result, kept)
-    pictures = [image for group in kept for image in (group.picture, *_shown(group, shown))]
+    _after_sampling(p, result, kept, added)
+    whole = [*kept, *added]
+    pictures = [image for group in whole for image in (group.picture, *_shown(group, shown))]
     processed.images = [*result.head, *pictures, *result.tail]
-    processed.infotexts = [*result.head_texts, *(group.text for group in kept), *result.tail_texts]
+    processed.infotexts = [*result.head_texts, *(group.text for group in whole), *result.tail_texts]
     processed.seed, processed.subseed = kept[0].made.seed, kept[0].made.subseed
     processed.info = kept[0].text
 
@@ -165,9 +211,13 @@ def _shown(group: Group, shown: Sequence[int]) -> list[Any]:
     return [group.masks[k] for k in shown if k < len(group.masks)]
 
 
-def _after_sampling(p: Any, result: Result, kept: Sequence[Group]) -> None:
-    order = [group.made.slot for group in result.groups]
+def _after_sampling(p: Any, result: Result, kept: Sequence[Group], added: Sequence[Group]) -> None:
+    """Leave the entries of the kept in Forge's lists: one has what was sampled, the other what became of it, too."""
+    sampled = [group.made.at for group in result.groups]
+    finished = sorted([*sampled, *(group.made.at for group in result.added)])
     for name in AFTER_SAMPLING:
         values = getattr(p, name, None)
-        if isinstance(values, list) and len(values) == len(order):
-            setattr(p, name, [values[order.index(group.made.slot)] for group in kept])
+        for order, wanted in ((sampled, kept), (finished, [*kept, *added])):
+            if isinstance(values, list) and len(values) == len(order):
+                setattr(p, name, [values[order.index(group.made.at)] for group in wanted])
+                break

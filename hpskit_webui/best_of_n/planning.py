@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ...hpskit.errors import SelectionError
-from ..judge import TAG
 from ..options import Options
 from . import early
-from .gallery import HIRES_LISTS, LISTS, TEXT, Group, Made
+from .gallery import HIRES_LISTS, LISTS, Group
 from .grids import COMPOSITE, MASK
 from .pools import Candidate, Layout, Pool, divisor
 
@@ -270,36 +267,7 @@ def show_picture(picture: Any) -> None:
         shared.state.assign_current_image(picture)
 
 
-# --- records and masks ------------------------------------------------------------------------------------------------
-
-
-def write_text(group: Group) -> None:
-    """Put the final infotext into the picture, where the host does so."""
-    from modules import shared
-
-    if shared.opts.enable_pnginfo:
-        for picture in (group.picture, group.to_save):
-            picture.info[TEXT] = group.text
-
-
-def tag(group: Group, **extra: Any) -> None:
-    """Add fields to the record in a picture."""
-    with suppress(KeyError, ValueError, TypeError):
-        known = json.loads(group.made.picture.info[TAG])
-        for picture in (group.picture, group.to_save):
-            picture.info[TAG] = json.dumps({**known, **extra}, ensure_ascii=False)
-
-
-def group_of(p: Any, made: Made) -> Group:
-    """Return a picture with its infotext before the host has given its result."""
-    from modules.processing import create_infotext
-
-    text = made.picture.info.get(TEXT)
-    if not text:
-        negatives = p.all_negative_prompts
-        lists = (p.all_prompts, p.all_seeds, p.all_subseeds)
-        text = create_infotext(p, *lists, index=made.slot, all_negative_prompts=negatives)
-    return Group(made, made.picture, str(text))
+# --- masks ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def job(count: int, masks: int) -> tuple[list[Any], Any]:
     made, images = [], []
     for k in range(count):
         own = picture(f"text {k}")
-        made.append(gallery.Made(k, 0, k, 10 + k, 50 + k, f"p{k}", f"n{k}", own, True, True))
+        made.append(gallery.Made(k, 0, k, 10 + k, 50 + k, f"p{k}", f"n{k}", own, True, True, at=(k, 0)))
         images += [own, *(picture() for _ in range(masks))]
     texts = [f"text {k}" for k in range(count)]
     return made, SimpleNamespace(images=images, infotexts=texts, index_of_first_image=0)
@@ -51,7 +51,42 @@ def test_a_copy_by_another_extension_is_known_by_its_record_or_text() -> None:
     processed.images[1:] = [copy, fresh]
     result = gallery.split(processed, made, 0)
     assert [group.picture for group in result.groups][1:] == [copy, fresh]
+    assert [id(group.to_save) for group in result.groups] == [id(one.picture) for one in made]
     assert result.tail == []
+
+
+def test_what_was_changed_after_it_was_judged_is_what_the_host_would_have_saved() -> None:
+    made, processed = job(2, 0)
+    judged = made[1].picture
+    judged.info["parameters"] = made[1].text_before = "of another generation"  # the host has not written its own
+    later = picture("text 1")
+    processed.images[1] = later
+    result = gallery.split(processed, made, 0)
+    assert [id(group.to_save) for group in result.groups] == [id(made[0].picture), id(later)]
+    untold = gallery.split(processed, made, 0, texted=False)
+    assert [id(group.to_save) for group in untold.groups] == [id(one.picture) for one in made]
+
+
+def added(*places: tuple[int, int, int]) -> list[Any]:
+    """Return pictures in batches; each place is batch, place in the batch, seed."""
+    found = []
+    for batch, place, seed in places:
+        made = gallery.Made(0, -1, -1, seed, 5, "", "", picture(), True, True, at=(batch, place))
+        found.append(gallery.Group(made, made.picture, ""))
+    return found
+
+
+def test_an_added_picture_goes_with_its_candidate_or_with_its_batch() -> None:
+    groups = added((0, 0, 10), (0, 1, 11), (1, 0, 12), (1, 1, 13))
+    each = added((0, 2, 10), (0, 3, 11), (1, 2, 12), (1, 3, 13))
+    for k in range(4):
+        assert gallery.companions(each, groups, [groups[k]]) == [each[k]]
+    twice = added((0, 2, 10), (0, 3, 11), (0, 4, 10), (0, 5, 11))
+    assert gallery.companions(twice, groups, [groups[1]]) == [twice[1], twice[3]]
+    whole = added((0, 2, 10), (1, 2, 77), (1, 3, 77))
+    assert gallery.companions(whole, groups, [groups[1]]) == whole[:1]
+    assert gallery.companions(whole, groups, [groups[3]]) == whole[1:]
+    assert gallery.companions(whole, groups, groups) == whole
 
 
 @pytest.mark.parametrize("masks", [0, 1, 2])

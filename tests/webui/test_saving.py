@@ -145,19 +145,78 @@ def test_a_generation_that_breaks_off_leaves_copies_of_the_best_too(web: Web) ->
     assert len({seed_of(one) for one in web.saved}) == 1
 
 
-def test_a_picture_that_was_added_to_a_batch_does_not_pass_for_a_candidate(web: Web) -> None:
-    def add(p: Any, pp: Any, **more: Any) -> None:
-        pp.images.append(pp.images[0] * 0)
-        for values in (p.prompts, p.negative_prompts, p.seeds, p.subseeds):
-            values.append(values[0])
+def darken(p: Any, pp: Any, **more: Any) -> None:
+    """Add a dark copy of every picture to a batch, with all that the host wants of an extension that does so."""
+    pp.images += [image * 0.5 for image in pp.images]
+    for values in (p.prompts, p.negative_prompts, p.seeds, p.subseeds):
+        values += list(values)
 
-    web.add_script("Adder", postprocess_batch_list=add)
+
+def light(picture: Any) -> float:
+    return float(sum(picture.convert("L").tobytes()))
+
+
+@pytest.mark.parametrize(("size", "keep"), [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)])
+def test_pictures_that_are_added_to_a_batch_are_saved_with_their_candidates(web: Web, size: int, keep: int) -> None:
+    web.add_script("Adder", postprocess_batch_list=darken)
     web.opts.save_images_before_face_restoration = True
-    done = web.txt2img({"mode": "best-of-n", "candidates": 4, "keep": 2}, restore_faces=True)
-    files = [one.suffix for one in web.saved if not one.grid]
-    assert files == ["-before-face-restoration", ""] * 2
-    assert all(one.image.convert("RGB").getextrema() != ((0, 0),) * 3 for one in web.saved)
-    assert len(web.pictures(done)) == 6
+    fields = {"restore_faces": True, "batch_size": size}
+    done = web.txt2img({"mode": "best-of-n", "candidates": 4, "keep": keep}, **fields)
+    shown = web.pictures(done)
+    assert web.seeds(done) == [*done.all_seeds, *done.all_seeds] and len(shown) == 2 * keep == len(web.texts(done))
+    assert all(light(dark) < 0.7 * light(bright) for bright, dark in zip(shown[:keep], shown[keep:], strict=True))
+    files = [(seed_of(one), one.suffix) for one in web.saved if not one.grid]
+    assert files == [(seed, end) for seed in web.seeds(done) for end in ("-before-face-restoration", "")]
+    finished = [one.image.convert("RGB").tobytes() for one in web.saved if not (one.suffix or one.grid)]
+    assert finished == [image.convert("RGB").tobytes() for image in shown]
+    web.saved.clear()
+    for seed in done.all_seeds:
+        web.txt2img({"mode": "off"}, seed=seed, restore_faces=True)
+    alone = {one.image.convert("RGB").tobytes() for one in web.saved if not (one.suffix or one.grid)}
+    assert alone == set(finished)
+
+
+def test_pictures_that_are_taken_out_of_a_batch_are_not_missed(web: Web) -> None:
+    def censor(p: Any, pp: Any, **more: Any) -> None:
+        for values in (pp.images, p.prompts, p.negative_prompts, p.seeds, p.subseeds):
+            del values[1]
+
+    web.add_script("Censor", postprocess_batch_list=censor)
+    done = web.txt2img({"mode": "best-of-n", "candidates": 4, "keep": 2}, batch_size=2)
+    assert sorted(web.seeds(done)) == [1, 3] and [one.seed for one in web.saved if not one.grid] == web.seeds(done)
+    assert "by hand" not in done.comments and "2 not finished" in done.comments
+
+
+def half(picture: Any) -> Any:
+    return picture.resize((picture.width // 2, picture.height // 2))
+
+
+@pytest.mark.parametrize("mode", ["score", "best-of-n", "best-of-n-first-pass"])
+def test_a_copy_that_an_extension_shows_does_not_become_the_file(web: Web, mode: str) -> None:
+    def shrink(p: Any, processed: Any, *args: Any) -> None:
+        processed.images = [half(picture) for picture in processed.images]
+
+    web.add_script("Shrinker", first=True, postprocess=shrink)
+    done = web.txt2img({"mode": mode, "candidates": 4, "keep": 2}, do_not_save_grid=True)
+    assert {picture.size for picture in web.pictures(done)} == {(32, 32)}
+    assert {one.image.size for one in web.saved} == {(64, 64)}
+    assert len(web.saved) == len(web.pictures(done)) == len(done.all_seeds)
+
+
+@pytest.mark.parametrize("mode", ["score", "best-of-n", "best-of-n-first-pass"])
+@pytest.mark.parametrize("stale", [False, True])
+def test_what_an_extension_changes_after_the_score_is_what_is_saved(web: Web, mode: str, stale: bool) -> None:
+    """As in a host without the pack, whose file has every step; `stale` pictures come from a generation within."""
+
+    def other(p: Any, pp: Any) -> None:
+        pp.image.info["parameters"] = "a part\nSteps: 1, Seed: 99"
+
+    if stale:
+        web.add_script("Within", first=True, postprocess_image=other)
+    web.add_script("Marker", postprocess_image_after_composite=lambda p, pp: setattr(pp, "image", half(pp.image)))
+    done = web.txt2img({"mode": mode, "candidates": 4, "keep": 2}, do_not_save_grid=True)
+    assert {picture.size for picture in web.pictures(done)} == {(32, 32)} == {one.image.size for one in web.saved}
+    assert [one.info for one in web.saved] == web.texts(done)
 
 
 def test_in_a_host_that_saves_in_another_way_nothing_is_saved_too_early(web: Web, monkeypatch: Any) -> None:
