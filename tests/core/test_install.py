@@ -5,7 +5,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -161,15 +160,9 @@ def run_alone(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-S", str(PATH)], env=environment, capture_output=True, text=True)
 
 
-def test_a_start_of_a_complete_host_is_silent_and_quick_and_imports_nothing(tmp_path):
-    environment = world(tmp_path)
-    times = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        done = run_alone(environment)
-        times.append(time.perf_counter() - begin)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert min(times) < 1.0  # 0.03 s where nothing else runs
+def test_a_start_of_a_complete_host_is_silent(tmp_path):
+    done = run_alone(world(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_what_takes_time_is_not_imported_when_nothing_is_missing(tmp_path):

@@ -6,13 +6,13 @@ import csv
 import io
 import json
 import random
-import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from core._ledger import entry
+from core._ledger import entry, instructions
 
 from hpskit import stats
 from hpskit.errors import DependencyError, LedgerError, OutputError
@@ -268,35 +268,35 @@ def test_parquet_without_its_package(ledger: Ledger, tmp_path: Path, monkeypatch
         ledger.export_parquet(tmp_path / "x.parquet")
 
 
-# --- speed ------------------------------------------------------------------------------------------------------------
+# --- cost ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_ten_thousand_rows_answer_at_once(tmp_path: Path) -> None:
-    rng = random.Random(0)
-    with Ledger(tmp_path / "x") as ledger:
-        ledger.add(
-            entry(
-                rng.gauss(27, 1),
-                f"prompt {rng.randrange(600)}",
-                sampler=rng.choice(("euler", "ddim", "lcm")),
-                model=f"m{rng.randrange(9)}",
-                seed=rng.randrange(2**64),
-                image_hash=f"{rng.getrandbits(256):x}",
-                thumbnail=rng.randbytes(2000),
-            )
-            for _ in range(10_000)
+def crowd(path: Path, count: int) -> Ledger:
+    rng, ledger = random.Random(0), Ledger(path)
+    ledger.add(
+        entry(
+            rng.gauss(27, 1),
+            f"prompt {rng.randrange(count // 16)}",
+            sampler=rng.choice(("euler", "ddim", "lcm")),
+            model=f"m{rng.randrange(9)}",
+            seed=rng.randrange(2**64),
+            image_hash=f"{rng.getrandbits(256):x}",
         )
-        works = {sort: lambda sort=sort: ledger.rows(Query(sort=sort, search="7")) for sort in SORTS}
-        works |= {"facets": ledger.facets, "compare": lambda: ledger.compare("sampler")}
-        works |= {"best": ledger.best_seeds, "pair": ledger.next_pair, "summary": ledger.summary}
-        slow = {}
-        for name, work in works.items():
-            times = []
-            for _ in range(5):
-                started = time.process_time()  # others may use the processor
-                work()
-                times.append(time.process_time() - started)
-            if min(times) > 0.2:
-                slow[name] = times
-        assert not slow
+        for _ in range(count)
+    )
+    return ledger
+
+
+def test_four_times_the_rows_are_four_times_the_work_at_most(tmp_path: Path) -> None:
+    def works(ledger: Ledger) -> dict[str, Callable[[], object]]:
+        made = {sort: lambda sort=sort: ledger.rows(Query(sort=sort, search="7")) for sort in SORTS}
+        made |= {f"all by {sort}": lambda sort=sort: ledger.rows(Query(sort=sort)) for sort in SORTS}
+        made |= {"facets": ledger.facets, "compare": lambda: ledger.compare("sampler")}
+        return made | {"best": ledger.best_seeds, "pair": ledger.next_pair, "summary": ledger.summary}
+
+    costs = []
+    for count in (1000, 4000):
+        with crowd(tmp_path / str(count), count) as ledger:
+            costs.append({name: instructions(ledger, work) for name, work in works(ledger).items()})
+    few, many = costs
+    assert {name: many[name] / few[name] for name in few if many[name] > 5 * few[name]} == {}
