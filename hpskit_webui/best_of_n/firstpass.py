@@ -17,7 +17,7 @@ from ..bridge import host
 from ..first_pass import sampling
 from ..job import Job, number_of
 from ..options import SCORE, Options
-from . import contest, planning, pools, strip
+from . import contest, planning, pools, progress, strip
 from .contest import Contest
 from .interruption import Interruption
 from .pools import Candidate, Pool
@@ -101,7 +101,9 @@ class FirstPass(Job):
         if not self.count or self.trouble:
             return
         if p.iteration == 0:
-            contest.more_jobs(self.count * -(-self.options.candidates // self.chunk))
+            passes = self.count * -(-self.options.candidates // self.chunk)
+            contest.more_jobs(passes)
+            progress.more_steps(p, passes, spared=p.n_iter)  # the first passes of the kept are there already
         sampling.take_over(p, partial(self._sample, p))
 
     def before_every_sampling(self, p: Any, x: Any, noise: Any, c: Any, uc: Any) -> None:
@@ -139,7 +141,9 @@ class FirstPass(Job):
             return
         with host.holding(self.judge.scorer):
             before, self.chunk = self.chunk, made.run(p, call, self.chunk, partial(self._tell, made.pool))
-        contest.more_jobs(-((made.pool.size - made.pool.seen) // before))
+        left = (made.pool.size - made.pool.seen) // before
+        contest.more_jobs(-left)
+        progress.more_steps(p, -left)
         self.notes += made.notes
         if made.trouble is not None:
             self.fail(made.trouble)
