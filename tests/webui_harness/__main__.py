@@ -2,11 +2,14 @@
 
 check a1111 file.py [check_name ...]   start the host in process, run check functions of a file, print their results
 serve forge [launch options ...]       start a server, print its address and folders, and keep it until it is ended
+
+HPS_WEBUI_CHECKPOINT=smallxl takes the SDXL checkpoint.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -14,9 +17,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from .hosts import KINDS, WebHost, find, make_data
+from .hosts import CHECKPOINT, KINDS, WebHost, find, make_data
 from .server import Server
 from .worker_client import CheckFailed, Worker, check_names
+
+BY_HAND = 1800
+"""Seconds for one check: nobody waits for it but the person who sees it."""
 
 
 def _say(text: str) -> None:
@@ -30,7 +36,7 @@ def _check(host: WebHost, data: Path, file: Path, names: list[str]) -> int:
         for name in names or check_names(file):
             begun = time.monotonic()
             try:
-                result = worker.run(file.resolve(), name)
+                result = worker.run(file.resolve(), name, timeout=BY_HAND)
                 text = json.dumps(result, indent=1) if result is not None else "ok"
             except CheckFailed as error:
                 failed, text = failed + 1, f"FAILED\n{error}"
@@ -64,7 +70,8 @@ def main() -> int:
     if host is None:
         _say(why)
         return 2
-    data = make_data(Path(tempfile.mkdtemp(prefix=f"hps-{host.kind}-")), host)
+    name = os.environ.get("HPS_WEBUI_CHECKPOINT", CHECKPOINT)
+    data = make_data(Path(tempfile.mkdtemp(prefix=f"hps-{host.kind}-")), host, checkpoint=name)
     if sys.argv[1] == "serve":
         return _serve(host, data, tuple(sys.argv[3:]))
     return _check(host, data, Path(sys.argv[3]), sys.argv[4:])

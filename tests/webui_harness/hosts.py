@@ -3,7 +3,7 @@
 What two processes of one host share, and how it is kept apart: settings, models, extensions, embeddings, outputs,
 caches and the last prompt (--data-dir); pictures on their way to the browser (GRADIO_TEMP_DIR); files of the hub
 (HF_HOME); our ledger (HPS_LEDGER). In its own folder a host then writes nothing but compiled Python and an empty
-config_states. The pack is copied, so that a run sees one state of it. The checkpoint is one file for every host and
+config_states. The pack is copied, so that a run sees one state of it. Checkpoints are one file for every host and
 run, in cache().
 """
 
@@ -17,7 +17,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import make_checkpoint
+from .checkpoints import LAYOUTS
 
 REPO = Path(__file__).resolve().parents[2]
 EXTENSION = "hps-nodes"
@@ -25,6 +25,7 @@ EXTENSION = "hps-nodes"
 KINDS = ("a1111", "forge")
 TITLES = {"a1111": "AUTOMATIC1111", "forge": "Forge"}
 CHECKPOINT = "small15"
+"""What a run has unless it asks for another one of LAYOUTS."""
 TOKENIZER = "openai/clip-vit-large-patch14"
 
 _COMMON = (
@@ -124,9 +125,10 @@ def find(kind: str) -> tuple[WebHost | None, str]:
 
 
 def make_data(
-    folder: Path, host: WebHost, *, pack: bool = True, extensions: tuple[Path, ...] = (), settings: dict | None = None
-) -> Path:
-    """Lay out `folder` as a data folder: the small checkpoint, a copy of the pack, `extensions` linked, `settings`."""
+    folder: Path, host: WebHost, *, pack: bool = True, extensions: tuple[Path, ...] = (), settings: dict | None = None,
+    checkpoint: str = CHECKPOINT,
+) -> Path:  # fmt: skip
+    """Lay out `folder` as a data folder: a small checkpoint, a copy of the pack, `extensions` linked, `settings`."""
     for name in ("extensions", "models/Stable-diffusion", "models/VAE", "models/text_encoder", "embeddings", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     if pack:
@@ -137,18 +139,19 @@ def make_data(
     given = {"show_progress_type": "Approx cheap", **(settings or {})}
     (folder / "config.json").write_text(json.dumps(given), encoding="utf-8")
     checkpoints = folder / "models" / "Stable-diffusion"
-    _link(_checkpoint(host), checkpoints / f"{CHECKPOINT}.safetensors")
+    _link(_checkpoint(host, checkpoint), checkpoints / f"{checkpoint}.safetensors")
     if host.kind == "a1111":
-        full = (host.root / "configs" / "v1-inference.yaml").read_text(encoding="utf-8")
-        (checkpoints / f"{CHECKPOINT}.yaml").write_text(make_checkpoint.small_config(full), encoding="utf-8")
+        small = LAYOUTS[checkpoint].small_config(host.root)
+        (checkpoints / f"{checkpoint}.yaml").write_text(small, encoding="utf-8")
         _tokenizer(folder / "hub")
     return folder
 
 
-def _checkpoint(host: WebHost) -> Path:
-    path = cache() / f"{CHECKPOINT}.safetensors"
+def _checkpoint(host: WebHost, name: str) -> Path:
+    path = cache() / f"{name}.safetensors"
     if not path.exists():
-        subprocess.run([host.python, make_checkpoint.__file__, path], check=True, timeout=300)
+        command = [host.python, "-m", "checkpoints", name, path]
+        subprocess.run(command, check=True, timeout=600, cwd=Path(__file__).parent)
     return path
 
 
