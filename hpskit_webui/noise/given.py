@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +20,8 @@ from ..options import SCORE, Options
 from . import files as noise_files
 from . import report as noise_report
 
+log = logging.getLogger("hps")
+
 
 class GivenNoise(Job):
     """Makes pictures from the noise of a file, and scores them."""
@@ -33,6 +36,8 @@ class GivenNoise(Job):
         self.broken: set[int] = set()
         """Numbers of pictures that were left half made."""
         self._tags: dict[int, str] = {}
+        self.trouble = ""
+        """Why nothing more is scored; pictures still get their noise files."""
 
     def before_process(self, p: Any) -> None:
         """Read the noise file; its seed is taken where the person leaves the seed to chance. Raises NoiseError."""
@@ -103,12 +108,19 @@ class GivenNoise(Job):
         """Score a finished picture and name its noise in it; one that was broken off gets no score."""
         if number_of(p) in self._tags:
             pp.image.info[noise_files.TAG] = self._tags[number_of(p)]
-        if number_of(p) not in self.broken and not host.interrupted():
+        if number_of(p) not in self.broken and not self.trouble and not host.interrupted():
             super().image_done(p, pp)
+
+    def fail(self, error: Exception) -> None:
+        """Give up scoring, but not what pictures begin with and the files that keep it."""
+        if not self.trouble:
+            self.trouble = f"no more scores: {error}"
+            log.warning("%s", self.trouble)
 
     def postprocess(self, p: Any, processed: Any) -> None:
         """Put lists in place of callables, and say how it went."""
         noise_report.settle(processed, noise_report.NOISE, self.noises)
+        self.failure = self.failure or self.trouble
         super().postprocess(p, processed)
 
 

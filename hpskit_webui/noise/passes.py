@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ...hpskit.errors import Cancelled
+from ...hpskit.errors import Cancelled, MemoryExhausted
 from ..best_of_n import contest
 from ..bridge import host
 from ..first_pass import sampling
+from .whole import trace_of
 
 if TYPE_CHECKING:
     from ...hpskit.search.method import Method
     from ..options import Options
 
+log = logging.getLogger("hps")
 _MOST = 512
 """Results of the sampler that are remembered, so that the chosen one need not be sampled again."""
 
@@ -79,6 +83,39 @@ class Passes:
 def _key(noise: Tensor) -> bytes:
     plain = noise.detach().float().cpu().contiguous()
     return hashlib.blake2b(plain.numpy().tobytes(), digest_size=16).digest()
+
+
+class Sturdy:
+    """A method whose errors end the search, instead of costing what it has found so far."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self.trouble: Exception | None = None
+        """What ended the search."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["method"], name)
+
+    def step(self, objective: Any, last: bool) -> Any:
+        """Make one iteration; raises Cancelled in place of what is neither a stop nor a lack of memory."""
+        try:
+            return self.method.step(objective, last)
+        except (Cancelled, MemoryExhausted):
+            raise
+        except Exception as error:
+            if host.is_out_of_memory(error):
+                raise
+            log.warning("An iteration of a noise optimisation failed.", exc_info=trace_of(error))
+            self.trouble = error.with_traceback(None)  # its frames would hold what they have computed
+        raise Cancelled("The search was ended by an error.")
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Raise the error itself where the search has found nothing yet."""
+        try:
+            yield
+        except Cancelled:
+            raise self.trouble or Cancelled("The generation was stopped.") from None
 
 
 def _sphere(chosen: Options, seed: int, mask: Tensor | None) -> Method:

@@ -41,13 +41,15 @@ def progress(update: Update, place: int, count: int, main: str, first: float) ->
     return f"{which}{what}, score {first:.3f} -> {point.best_scores.get(main, math.nan):.3f}"
 
 
-def line(found: NoiseSearch, options: Options, main: str, seed: int) -> str:
-    """Return the line under the gallery about one picture."""
+def line(found: NoiseSearch, options: Options, main: str, seed: int, trouble: str = "") -> str:
+    """Return the line under the gallery about one picture; `trouble` is the error that ended its search, if any."""
     before, after = found.start.scores.get(main, math.nan), found.chosen.scores.get(main, math.nan)
     images = found.curve[-1].images if found.curve else 0
     turned = f", noise turned by {math.degrees(found.angle_to_start):.0f} degrees" if after != before else ""
     held = _held_out(found)
     reason = found.reason[0].lower() + found.reason[1:]
+    if trouble:
+        reason = f"ended by an error, the best image so far was kept: {trouble}"
     return (
         f"seed {seed}: score {before:.3f}{_screened(found, main, before)} -> {after:.3f} by {method_of(options)}, "
         f"{images} images in {found.seconds:.0f} s{turned}{held}; {reason}"

@@ -4,43 +4,33 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ...hpskit.errors import Cancelled, GradientError, HpsError
+from ...hpskit.errors import Cancelled, GradientError, NoiseError
 from .. import settings
 from ..best_of_n import contest, planning
 from ..bridge import host
 from ..first_pass import sampling
 from ..options import GRADIENT, SCORE, Options
 from . import report as noise_report
+from . import whole
 from .given import GivenNoise
-from .passes import METHODS, Passes
+from .passes import METHODS, Passes, Sturdy
+from .whole import BEFORE_HIRES, Found, tidy_up, trace_of, words_of
 
 if TYPE_CHECKING:
     from ...hpskit.search.method import Method
     from ...hpskit.search.objective import Objective
-    from ...hpskit.search.trace import NoiseSearch, Update
+    from ...hpskit.search.trace import Update
 
 log = logging.getLogger("hps")
-_PRESSES = 3
-"""So often may Interrupt be pressed while the best image is made once more, before that is given up, too."""
-
-
-@dataclass
-class Found:
-    """The noise for one picture."""
-
-    noise: Tensor
-    """[1, C, h, w]"""
-    raw: Tensor | None = None
-    """What the sampler made of it, [1, ...]; None where it has to be sampled again."""
-    search: NoiseSearch | None = None
 
 
 class NoiseJob(GivenNoise):
@@ -66,15 +56,17 @@ class NoiseJob(GivenNoise):
 
     def process_batch(self, p: Any) -> None:
         """Stand before the host's sampling."""
-        if not self._searches or self.failure:
+        if not self._searches or self.failure or self.trouble:
             super().process_batch(p)
             return
         if p.iteration == 0:
-            contest.more_jobs(p.n_iter * p.batch_size * self._passes(p.batch_size))
+            contest.more_jobs(p.n_iter * p.batch_size * self._passes(p))
         sampling.take_over(p, partial(self._sample, p))
 
-    def _passes(self, chunk: int) -> int:
-        children = 1 if self.options.mode == GRADIENT else self.options.population
+    def _passes(self, p: Any) -> int:
+        """Return how many passes the search for one picture makes when it runs to its end."""
+        gradient = self.options.mode == GRADIENT
+        chunk, children = (1, 1) if gradient else (p.batch_size, self.options.population)
         return -(-self.options.screen // chunk) + self.options.iterations * -(-children // chunk)
 
     def postprocess(self, p: Any, processed: Any) -> None:
@@ -91,53 +83,93 @@ class NoiseJob(GivenNoise):
             return super()._sample(p, call)
         found: list[Found] = []
         try:
-            for place in range(len(call.seeds)):
-                one = self._search(p, call, place)
-                if one is None:
-                    break
-                found.append(one)
-        except HpsError as error:
+            with self._counted(p, len(call.seeds)):
+                self._search_all(p, call, found)
+        except NoiseError as error:
             self.failure = f"the noise was not optimised: {error}"
         except Exception as error:
-            log.exception("The noise could not be optimised; the image is made as usual.")
-            self.failure = f"the noise was not optimised: {type(error).__name__}: {error}"
+            self._make_as_usual("the noise was not optimised", error)
         finally:
             contest.thaw()
         return self._hand_over(p, call, found)
 
-    def _hand_over(self, p: Any, call: sampling.Call, found: list[Found]) -> Any:
-        count = len(call.seeds)
-        if not self.interruption.held:  # after a failure the others keep the noise of their seeds
-            rest = range(len(found), count)
-            found += [Found(self._noise(p, call.seeds[k], call.subseeds[k])) for k in rest]
-        elif not found:
-            return self._half_made(p, call, "stopped before the first image was finished.")
-        noise = torch.cat([one.noise for one in found])
-        raws = [one.raw for one in found if one.raw is not None]
-        raw = torch.cat(raws) if len(raws) == len(found) else None
-        seeds, subseeds = call.seeds[: len(found)], call.subseeds[: len(found)]
-        if raw is None and self.interruption.held:  # with the flag up again the host would leave them half made
-            raw = self._sampled(p, call, seeds, subseeds, noise)
-            if raw is None:
-                return self._half_made(p, call, "stopped again while the best image was made.")
-        sampling.arm(p, seeds, subseeds, noise)
-        return self.interruption.finish(lambda: sampling.finish(p, call, raw), last=True)
+    @contextmanager
+    def _counted(self, p: Any, pictures: int) -> Iterator[None]:
+        """Take the passes that are not made after all out of the host's progress bars."""
+        from modules import shared
 
-    def _sampled(self, p: Any, call: sampling.Call, seeds: list[int], subseeds: list[int], noise: Tensor) -> Any:
-        """Return what the sampler makes of noises; None when the person goes on stopping it."""
-        for _ in range(_PRESSES):
-            with sampling.host_mode(p):
-                made = sampling.make(p, call, seeds, subseeds, noise)
-            if not host.interrupted():
-                return made.raw
-            self.interruption.take()
-        return None
+        each, before = self._passes(p), shared.state.job_no
+        try:
+            yield
+        finally:
+            left = 0 if self._searches and not self.failure else p.n_iter - p.iteration - 1
+            contest.more_jobs(shared.state.job_no - before - pictures * each - left * p.batch_size * each)
+
+    def _search_all(self, p: Any, call: sampling.Call, found: list[Found]) -> None:
+        for place in range(len(call.seeds)):
+            one = self._search(p, call, place)
+            if one is not None:
+                found.append(one)
+            if one is None or self.interruption.held:
+                return
+
+    def _make_as_usual(self, what: str, error: Exception) -> None:
+        """Search no more; pictures are made as usual and scored."""
+        self._off = True
+        why = f"{what}, so the image is made as usual: {words_of(error)}"
+        self.notes.append(why)
+        log.warning("%s", why, exc_info=trace_of(error))
+        tidy_up()
+
+    def _hand_over(self, p: Any, call: sampling.Call, found: list[Found]) -> Any:
+        if not self.interruption.held:  # after a failure the others keep the noise of their seeds
+            rest = range(len(found), len(call.seeds))
+            found = [*found, *(Found(self._noise(p, call.seeds[k], call.subseeds[k])) for k in rest)]
+        if not found:
+            return self._half_made(p, call, "stopped before the first image was finished.")
+        try:
+            if self.interruption.held or any(one.search is not None for one in found):
+                found = self._made_whole(p, call, found)
+            made, left_out = whole.hand_over(p, call, found, self.interruption)
+        except Cancelled:
+            return self._half_made(p, call, "stopped again while the best image was made.")
+        except NoiseError as error:
+            return self._half_made(p, call, str(error))
+        if left_out and BEFORE_HIRES not in self.notes:
+            self.notes.append(BEFORE_HIRES)
+        return made
+
+    def _made_whole(self, p: Any, call: sampling.Call, found: list[Found]) -> list[Found]:
+        """Sample what is not sampled yet, one by one, as from its file; raises Cancelled when nothing is whole."""
+        ready: list[Found] = []
+        try:
+            for place, one in enumerate(found):
+                known = one.raw is not None
+                ready.append(one if known else whole.sampled(p, call, place, one, self.interruption))
+        except Cancelled:
+            if not ready:
+                raise
+            return ready
+        except Exception as error:
+            if self.interruption.held:
+                raise NoiseError(f"the best image could not be made: {words_of(error)}") from error
+            log.warning("An optimised noise could not be sampled.", exc_info=trace_of(error))
+            tidy_up()
+            return found  # the host tries it in its own way
+        return ready
 
     def _half_made(self, p: Any, call: sampling.Call, why: str) -> Any:
         """Let the host break the batch off: what it makes of it gets no score and is not saved."""
+        from modules import shared
+
         start = p.iteration * p.batch_size
-        self.broken.update(range(start, start + len(call.seeds)))
+        numbers = range(start, start + len(call.seeds))
+        self.broken.update(numbers)
+        for known in (self.starts, self.noises, self._tags):
+            for number in numbers:
+                known.pop(number, None)
         self.notes.append(why)
+        shared.state.skipped = not self.interruption.held
         self.interruption.drop()
         sampling.arm(p, call.seeds, call.subseeds)
         return sampling.finish(p, call)
@@ -148,19 +180,26 @@ class NoiseJob(GivenNoise):
 
     def _search(self, p: Any, call: sampling.Call, place: int) -> Found | None:
         """Find a noise for one picture; None when the person has interrupted before there was any."""
-        seed, subseed = call.seeds[place], call.subseeds[place]
+        noise = self._noise(p, call.seeds[place], call.subseeds[place])
+        if not self._searches:
+            return Found(noise)
         try:
             with host.holding(self.judge.scorer):
-                one = self._optimized(p, call, place)
+                one = self._optimized(p, call, place, noise)
         except Cancelled:
-            return None if self.interruption.take() else Found(self._noise(p, seed, subseed))
+            if self.interruption.take():
+                return None
+            self.notes.append(f"seed {call.seeds[place]}: stopped before its noise was improved.")
+            return Found(noise)
         if host.interrupted():
             self.interruption.take()
         if one.search is not None:
             self._note(p, call, place, one)
+            if one.trouble or one.search.stopped == "memory":
+                tidy_up()
         return one
 
-    def _optimized(self, p: Any, call: sampling.Call, place: int) -> Found:
+    def _optimized(self, p: Any, call: sampling.Call, place: int, noise: Tensor) -> Found:
         if self.options.mode != GRADIENT:
             return self._run(p, call, place, Passes(p, call.row(place), call.seeds[place], call.subseeds[place]))
         from ..gradients import run as gradients
@@ -174,10 +213,9 @@ class NoiseJob(GivenNoise):
                 found = self._run(p, call, place, passes)
         except Cancelled:
             raise
-        except HpsError as error:
-            self._off = True
-            self.notes.append(f"no gradient, so the image is made as usual: {error}")
-            return Found(self._noise(p, seeds[0], subseeds[0]))
+        except Exception as error:
+            self._make_as_usual("no gradient", error)
+            return Found(noise)
         # Sampled again without gradients: with them a card rounds in other ways than when the file is loaded.
         return replace(found, raw=None)
 
@@ -202,9 +240,10 @@ class NoiseJob(GivenNoise):
         seed, subseed = call.seeds[place], call.subseeds[place]
         objective = self._objective(p, call, place, passes)
         held_out = host.load_scorer(self.options.held_out) if self.options.held_out else None
-        with torch.inference_mode(False), torch.no_grad():
+        method = Sturdy(self._method(p, seed))
+        with torch.inference_mode(False), torch.no_grad(), method.telling():
             search = optimize_noise(
-                self._method(p, seed),
+                method,
                 objective,
                 self._beginning(p, seed, subseed),
                 iterations=self.options.iterations,
@@ -216,7 +255,8 @@ class NoiseJob(GivenNoise):
                 keep_on_cancel=True,
                 is_out_of_memory=host.is_out_of_memory,
             )
-        return Found(search.chosen.noise, passes.raw(search.chosen.noise), search)
+        trouble = "" if method.trouble is None else words_of(method.trouble)
+        return Found(search.chosen.noise, passes.raw(search.chosen.noise), search, trouble)
 
     def _objective(self, p: Any, call: sampling.Call, place: int, passes: Passes) -> Objective:
         from ...hpskit.search import Objective, terms_of
@@ -275,7 +315,7 @@ class NoiseJob(GivenNoise):
         assert search is not None
         number, main = p.iteration * p.batch_size + place, self.judge.info.id
         self.starts[number] = f"{search.start.scores.get(main, math.nan):.4f}"
-        self.notes.append(noise_report.line(search, self.options, main, call.seeds[place]))
+        self.notes.append(noise_report.line(search, self.options, main, call.seeds[place], one.trouble))
         self.notes += search.warnings
         if self.options.save_noise and settings.get("hps_save_noise"):
             from ...hpskit.search import noise_file
