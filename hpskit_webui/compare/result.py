@@ -102,20 +102,15 @@ def _with_look(cell: Cell) -> Cell:
 
 def _notes(runner: Runner) -> list[str]:
     plan, notes = runner.plan, []
-    if len(runner.cells) < len(plan.settings) * len(plan.prompts) * len(plan.seeds):
-        notes.append(
-            f"Cells are missing. The first seed was {plan.seeds[0]}: with it, another run makes only the rest."
-        )
+    if runner.stopped:
+        notes.append(f"Stopped: run it again as it is, and only the rest is made. Its first seed is {plan.seeds[0]}.")
     by_words: dict[str, list[str]] = defaultdict(list)
     for setting, said in runner.failures.items():
         by_words[said[0]].append(plan.settings[setting].label)
     notes += [f"This failed: {listed(labels)}. {words}" for words, labels in by_words.items()]
+    if by_words and not runner.stopped:
+        notes.append(f"With the first seed {plan.seeds[0]} another run tries again what failed, and nothing else.")
     notes += _alike(runner)
-    if any(axis.name == "CFG Scale" for axis in plan.axes):
-        notes.append(
-            "CFG differs between settings. It moves contrast and saturation, which preference scorers reward: look at "
-            "the pictures."
-        )
     if host.plain_name(plan.scorer) in host.MINIATURES.values():
         notes.append("The scorer is a miniature for trials; on anything but its own shapes its scores mean nothing.")
     return notes
@@ -123,6 +118,14 @@ def _notes(runner: Runner) -> list[str]:
 
 def _alike(runner: Runner) -> list[str]:
     """Tell which settings gave the same images bit for bit: what they differ in has no effect."""
+    return [
+        f"These settings gave the same images, bit for bit, so what they differ in has no effect: {listed(labels)}."
+        for labels in _groups(runner)[:5]
+    ]
+
+
+def _groups(runner: Runner) -> list[list[str]]:
+    """Return the labels of settings that gave the same images."""
     images: dict[int, dict[tuple[int, int], str]] = defaultdict(dict)
     for (setting, prompt, seed), known in runner.cells.items():
         images[setting][prompt, seed] = known.image_hash
@@ -130,11 +133,14 @@ def _alike(runner: Runner) -> list[str]:
     for setting, blocks in images.items():
         if all(blocks.values()):
             groups[tuple(sorted(blocks.items()))].append(runner.plan.settings[setting].label)
-    same = [labels for labels in groups.values() if len(labels) > 1]
-    return [
-        f"These settings gave the same images, bit for bit, so what they differ in has no effect: {listed(labels)}."
-        for labels in same[:5]
-    ]
+    return [labels for labels in groups.values() if len(labels) > 1]
+
+
+def _once(analysis: Analysis, runner: Runner) -> Analysis:
+    """Leave out of the warnings what the headline or our notes say already, and say better."""
+    said = [f"{labels[0]} scores in every block the same as" for labels in _groups(runner)[:5]]
+    said += ["This study is too small"] if "too small" in analysis.headline else []
+    return replace(analysis, warnings=tuple(w for w in analysis.warnings if not w.startswith(tuple(said))))
 
 
 def _facts(runner: Runner) -> list[tuple[str, str]]:
@@ -230,11 +236,14 @@ def result(runner: Runner) -> Any:
     lines: list[str] = []
     analysis: Analysis | None = None
     try:
-        analysis = analyse(study)
+        analysis = _once(analyse(study), runner)
         lines += [analysis.headline, *analysis.warnings]
     except StudyError as error:
         lines.append(str(error))
     lines += study.notes
+    if runner.continued:
+        seed = f"this goes on with a run that was stopped, whose first seed is {runner.plan.seeds[0]}"
+        lines.append(f"{seed}: {runner.reused} images were there. Give another first seed for new images.")
     if recording.why_off():
         lines.append("recording is off, so these images are found again only until the host is closed.")
     grid = grid_picture(study, analysis)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...hpskit.errors import StudyError
 from .. import options
+from ..best_of_n.progress import all_steps_of
 from ..shots import shots_of
 from . import store as compare_store
 from .axes import Chosen, Varied
@@ -80,21 +81,35 @@ class Runner:
     comments: list[str] = field(default_factory=list)
     """What the host and other extensions said under the gallery."""
     reused: int = 0
+    continued: bool = False
+    """Whether it goes on with the seeds of a run that was stopped."""
     stopped: bool = False
     seconds: float = 0.0
     networks: Networks = field(default_factory=Networks)
+    _keys: dict[Place, str] = field(default_factory=dict)
+
+    def find(self) -> bool:
+        """Find what is known from earlier runs; return whether that is all."""
+        self._keys = {place: self._key(place, self.plan.seeds[place[2]]) for place in self.plan.places()}
+        known = compare_store.recall(self._keys.values())
+        self.cells = {place: known[key] for place, key in self._keys.items() if key in known}
+        self.reused = len(self.cells)
+        return self.reused == len(self._keys)
+
+    def mark(self) -> str:
+        """Return what tells this comparison from every other one, whatever its seeds are."""
+        shown = [[setting.label for setting in self.plan.settings], len(self.plan.seeds), getattr(self.p, "user", None)]
+        places = [place for place in self.plan.places() if place[2] == 0]
+        return compare_store.mark([shown, *([*place, self._key(place, 0)] for place in places)])
 
     def run(self) -> None:
-        """Find what is known, and make what is missing; what is finished stays, whatever comes then."""
+        """Make what was not found; what is finished stays, whatever comes then."""
         from modules import shared
 
-        keys = {place: self._key(place) for place in self.plan.places()}
-        known = compare_store.recall(keys.values())
-        self.cells = {place: known[key] for place, key in keys.items() if key in known}
-        self.reused = len(self.cells)
+        keys = self._keys
         missing = [place for place in keys if place not in self.cells]
         shared.state.job_count = len(missing)
-        shared.total_tqdm.updateTotal(sum(int(getattr(self._job(place), "steps", 0) or 0) for place in missing))
+        shared.total_tqdm.updateTotal(sum(all_steps_of(self._job(place)) for place in missing))
         start = time.monotonic()
         for number, place in enumerate(missing, 1):
             if shared.state.interrupted or shared.state.stopping_generation:
@@ -167,12 +182,10 @@ class Runner:
         """Yield the axes with the place of a setting's value."""
         yield from zip(self.plan.axes, self.plan.settings[setting].places)  # noqa: B905 of equal length
 
-    def _key(self, place: Place) -> str:
+    def _key(self, place: Place, seed: int) -> str:
         job = self._job(place)
         panel = options.read([job._hps_axes])
-        return compare_store.key(
-            job, panel, job.prompt, self.plan.scored[place[1]], self.plan.seeds[place[2]], self.networks
-        )
+        return compare_store.key(job, panel, job.prompt, self.plan.scored[place[1]], seed, self.networks)
 
     # --- failures ---
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -18,6 +19,7 @@ from ..script import HpsScript
 from ..xyz import axes as xyz
 from . import axes as compare_axes
 from . import result as compare_result
+from . import unfinished
 from .run import Plan, Runner, seeds_from
 
 log = logging.getLogger("hps")
@@ -35,7 +37,7 @@ AS_PANEL = "the scorer of the HPS panel"
 _HELP = (
     "Every combination of the values is tried on the same prompts and seeds; the first of them is what the others are "
     "compared with. Values are separated by commas; numbers may be ranges: 4-20 (+4) or 3-9 [4]. A stopped comparison "
-    "goes on where it ended when it is run again with the same first seed."
+    "goes on where it ended when it is run again as it is."
 )
 
 
@@ -133,15 +135,48 @@ def named(args: Sequence[Any]) -> dict[str, Any]:
 
 def compare(p: Any, given: Mapping[str, Any], is_img2img: bool) -> Any:
     """Make the missing cells of a comparison and return the host's result with what they show."""
-    from modules import processing
-
-    processing.fix_seed(p)
-    plan = plan_of(p, given, is_img2img)
-    runner = Runner(p, plan)
     with _settings_kept():
+        runner, mark = _begun(p, given, is_img2img)
+        if mark:
+            unfinished.begun(mark, (runner.plan.seeds[0], runner.p.subseed))
         runner.run()
+        if mark and not runner.stopped:
+            unfinished.finished(mark)
     runner.check()
     return compare_result.result(runner)
+
+
+def _begun(p: Any, given: Mapping[str, Any], is_img2img: bool) -> tuple[Runner, str]:
+    """Return what is to be run, with what is known of it, and its mark where its seeds are left to chance.
+
+    Such a one goes on with the seeds that it was begun with, if it was stopped and something is still missing.
+    """
+    from modules import processing
+
+    chance = [_by_chance(getattr(p, name)) for name in ("seed", "subseed")]
+    processing.fix_seed(p)
+    runner = Runner(p, plan_of(p, given, is_img2img))
+    if not chance[0] or _whole("first_seed", given["first_seed"], -1, 2**32 - 1) >= 0:
+        runner.find()
+        return runner, ""
+    own = p.subseed
+    p.subseed = -1 if chance[1] else own
+    mark = runner.mark()
+    p.subseed = own
+    seeds = unfinished.seeds_of(mark)
+    if seeds is not None:
+        p.subseed = seeds[1] if chance[1] else own
+        earlier = Runner(p, replace(runner.plan, seeds=seeds_from(seeds[0], len(runner.plan.seeds))), continued=True)
+        if not earlier.find() and earlier.cells:
+            return earlier, mark
+        p.subseed = own
+    runner.find()
+    return runner, mark
+
+
+def _by_chance(seed: Any) -> bool:
+    """Tell whether the host would draw a seed."""
+    return seed is None or str(seed).strip() in ("", "-1", "-1.0")
 
 
 @contextmanager

@@ -139,6 +139,11 @@ def key(p: Any, panel: options.Options, prompt: str, base: str, seed: int, netwo
         [options.as_dict(panel), [_file(name) for name in panel.scorers], base, seed],
         [p.subseed if p.subseed_strength else 0],
     ]
+    return mark(parts)
+
+
+def mark(parts: Any) -> str:
+    """Return 64 hex digits that stand for a whole comparison."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_mark).encode()).hexdigest()
 
 
@@ -175,11 +180,14 @@ def _inputs(p: Any) -> list[Any]:
 
 
 def _others(p: Any) -> list[Any]:
-    """Return the arguments of the other always visible scripts: they may change the picture."""
+    """Return the arguments of the other always visible scripts: they may change the picture.
+
+    The host's own script of seeds has put its arguments into the job: what is left in them says nothing more.
+    """
     found = []
     args = list(p.script_args or ())
     for script in getattr(p.scripts, "alwayson_scripts", None) or []:
-        if script.title() != "HPS" and script.args_from is not None:
+        if script.title() != "HPS" and getattr(script, "section", None) != "seed" and script.args_from is not None:
             found.append([script.title(), args[script.args_from : script.args_to]])
     return found
 

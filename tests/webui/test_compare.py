@@ -43,7 +43,7 @@ def compare(web: Web, size: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(web.module("xyz.axes"), "module", lambda: grid)
 
     def run(panel: Any = None, **changed: Any) -> Any:
-        p = web.job("txt2img", panel, width=size, height=size)
+        p = web.job("txt2img", panel, width=size, height=size, **changed.pop("job", {}))
         web.state.begin(job="scripts_txt2img")
         try:
             return web.script(TITLE).run(p, {**GIVEN, **changed})
@@ -210,3 +210,103 @@ def test_the_panels_scorer_is_the_comparisons_unless_another_is_chosen(web: Web,
 
     assert used("") == used(web.module("compare.script").AS_PANEL) == "hps-tiny-judge"
     assert used("hps-tiny-shapes") == "hps-tiny-shapes"
+
+
+@pytest.mark.parametrize(
+    ("changed", "once"),
+    [({"x": "CFG Scale", "x_values": "1,4", "prompts": "", "seeds": 1}, ("too small", "CFG is compared")),
+     ({"x": "CFG Scale", "x_values": "1,4"}, ("too small", "contrast")),
+     ({"x": "Nowhere", "x_values": "1,2"}, ("too small", "no effect"))],
+)  # fmt: skip
+def test_everything_is_said_once(compare: Any, web: Web, changed: Any, once: Any) -> None:
+    web.module("xyz.axes").module().axis_options.append(_axis("Nowhere", int, "unused"))
+    done = compare(**changed)
+    report = (_folder(done) / "report.html").read_text()
+    for words in once:
+        assert done.comments.count(words) == 1, done.comments
+    assert "This study is too small" not in report
+    lines = done.comments.splitlines()
+    assert len(set(lines)) == len(lines)
+
+
+def test_what_is_missing_is_said_once(web: Web, compare: Any) -> None:
+    with web.stop_at(8):
+        done = compare()
+    assert done.comments.count("are missing") == 1 and done.comments.count("run it again as it is") == 1
+    assert "first seed is 5" in done.comments
+
+
+CHANCE = {"first_seed": -1, "job": {"seed": -1}}
+
+
+def _seeds(done: Any) -> list[str]:
+    seeds: list[str] = json.loads((_folder(done) / "study.json").read_text())["seeds"]
+    return seeds
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+@pytest.mark.parametrize("recording", [True, False])
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_stopped_run_with_seeds_by_chance_goes_on(
+    web: Web, compare: Any, recording: bool, restarted: bool, strength: float
+) -> None:
+    if restarted and not recording:
+        pytest.skip("without recording nothing is known after a restart")
+    web.opts.hps_ledger = recording
+    chance = {**CHANCE, "job": {"seed": -1, "subseed": -1, "subseed_strength": strength}}
+    with web.stop_at(8):
+        first = compare(**chance)
+    if restarted:
+        web.module("compare.unfinished")._here.clear()
+    second = compare(**chance)
+    assert _seeds(second) == _seeds(first) and "goes on with a run that was stopped" in second.comments
+    assert f"first seed is {_seeds(first)[0]}" in second.comments
+    third = compare(**chance)
+    assert _seeds(third) != _seeds(first) and "goes on" not in third.comments
+    assert _seeds(compare(**chance)) != _seeds(third)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"x_values": "1-4 (+1)"}, {"seeds": 3}, {"prompts": "a red circle"}, {"job": {"seed": -1, "cfg_scale": 5.0}},
+     {"job": {"seed": -1, "negative_prompt": "blue"}}, {"scorer": "hps-tiny-judge"}, {"first_seed": 7},
+     {"job": {"seed": 7}}],
+)  # fmt: skip
+def test_another_comparison_does_not_go_on_with_it(web: Web, compare: Any, changed: Any) -> None:
+    with web.stop_at(8):
+        first = compare(**CHANCE)
+    other = compare(**{**CHANCE, **changed})
+    assert _seeds(other)[0] != _seeds(first)[0] and "goes on" not in other.comments
+    assert _seeds(compare(**CHANCE)) == _seeds(first)
+
+
+def test_a_run_that_was_finished_by_its_seed_is_over(web: Web, compare: Any) -> None:
+    with web.stop_at(8):
+        first = compare(**CHANCE)
+    seed = int(_seeds(first)[0])
+    whole = compare(job={"seed": seed}, first_seed=-1)
+    assert _seeds(whole) == _seeds(first)
+    assert _seeds(compare(**CHANCE)) != _seeds(first)
+
+
+def test_a_run_that_broke_off_goes_on_and_a_damaged_file_is_no_trouble(
+    web: Web, compare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unfinished = web.module("compare.unfinished")
+    unfinished._path().parent.mkdir(exist_ok=True)
+    for text in ("[1, 2", '{"a": 1}', "[]", '{"a": ["x", 2]}'):
+        unfinished._path().write_text(text)
+        assert unfinished.seeds_of("a") is None
+    runner, count = web.module("compare.run").Runner, iter(range(100))
+    take = runner._take
+
+    def broken(self: Any, *args: Any) -> None:
+        take(self, *args)
+        if next(count) == 2:
+            raise MemoryError
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(runner, "_take", broken)
+        compare(**CHANCE)
+    done = compare(**CHANCE)
+    assert "3 images were there" in done.comments
