@@ -18,6 +18,7 @@ from ..options import Options
 from ..panel import missing as missing_scorer
 from ..pasted import paragraph
 from ..record import recording
+from . import summary
 from . import table as extras_table
 
 log = logging.getLogger("hps")
@@ -34,6 +35,7 @@ class Fresh(Image.Image):
     aside: bool = False
     """Whether its file is to be moved, since its score is below the threshold."""
     row: extras_table.Row | None = None
+    line: summary.Line | None = None
     _texts: dict[Any, Any]
 
     @property
@@ -161,15 +163,23 @@ def score(pp: Any, given: Input | None, args: dict[str, Any]) -> None:
     pp.info["HPS score"] = judged.words()
     pp.info["HPS scorer"] = options.scorer
     recording.add_picture(pp.image, judged, extra={"extras": True})
+    pp.image.line = summary.add(_name(), judged)
     _in_batch(pp, given, judged, args)
+
+
+def _name() -> str | None:
+    """Return the name of the image of a batch in work, which may be empty; None for a single image, which has none."""
+    from modules import shared
+
+    return shared.state.textinfo if isinstance(shared.state.textinfo, str) else None
 
 
 def _in_batch(pp: Any, given: Input | None, judged: Judged, args: dict[str, Any]) -> None:
     """Put the image into the table and heed the threshold; both make sense for several images only."""
     from modules import shared
 
-    name = shared.state.textinfo
-    if not isinstance(name, str):  # a single image has no name
+    name = _name()
+    if name is None:
         return
     if args.get("table") or args.get("table") is None:
         pp.image.row = extras_table.Row(shared.state.job_timestamp, name, judged)
@@ -200,6 +210,7 @@ def _skip(given: Input, low: bool) -> None:
 def _tell(pp: Any, given: Input | None, words: str) -> None:
     log.warning("%s", words)
     pp.info["HPS error"] = words.splitlines()[0] if words else "unknown"
+    summary.add(_name(), trouble=pp.info["HPS error"])
     drop_stale(pp, given)
 
 
@@ -229,6 +240,7 @@ def register() -> None:
 
     script_callbacks.on_before_image_saved(before_saved)
     script_callbacks.on_image_saved(after_saved)
+    script_callbacks.on_before_ui(summary.watch)
 
 
 def before_saved(params: Any) -> None:
@@ -244,7 +256,9 @@ def after_saved(params: Any) -> None:
     if not isinstance(params.image, Fresh):
         return
     try:
-        extras_table.saved(params.image, getattr(params.image, "already_saved_as", None) or params.filename)
+        path = extras_table.saved(params.image, getattr(params.image, "already_saved_as", None) or params.filename)
+        if params.image.line is not None:
+            params.image.line.file = path.name
     except Exception:
         log.warning("The table of scores could not be written; the image is saved.", exc_info=True)
 

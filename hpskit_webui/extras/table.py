@@ -42,13 +42,18 @@ class Table:
     names: tuple[str, ...]
     rows: list[tuple[Row, Path]] = field(default_factory=list)
     written: float = -math.inf
+    shown: int = 0
+    """Rows that the page has."""
 
 
 _tables: dict[str, Table] = {}
 
 
-def saved(picture: Any, filename: str) -> None:
-    """Take in that a result was saved; move it aside when its score is low. `picture` is an `extras.Fresh`."""
+def saved(picture: Any, filename: str) -> Path:
+    """Take in that a result was saved, and return where it lies; it goes aside when its score is low.
+
+    `picture` is an `extras.Fresh`.
+    """
     from ...hpskit.commands.files import place
 
     path = Path(filename).absolute()
@@ -59,6 +64,22 @@ def saved(picture: Any, filename: str) -> None:
         recording.saved([(pictures.hash_of(picture), str(path))])
     if picture.row is not None:
         _add(picture.row, path, path.parent.parent if picture.aside else path.parent)
+    return path
+
+
+def finish() -> None:
+    """Write the page of a batch that is over, where its last images have come since the page was written."""
+    for table in _tables.values():
+        if table.shown < len(table.rows):
+            _write_page(table)
+
+
+def newest() -> str:
+    """Return the name of the table of the batch in work, or of the one that has just ended; "" where it has none."""
+    from modules import shared
+
+    table = _tables.get(shared.state.job_timestamp)
+    return f"{table.stem.name}.csv" if table is not None else ""
 
 
 def _add(row: Row, path: Path, folder: Path) -> None:
@@ -109,4 +130,5 @@ def _write_page(table: Table) -> None:
     columns = [Column("file", mono=True), *(Column(name, 4) for name in table.names), Column("prompt"), Column("from")]
     left = f"The best {MOST_ROWS:,} of {len(best):,}." if len(best) > MOST_ROWS else ""
     title = f"Scores of {len(best):,} image{'' if len(best) == 1 else 's'}"
+    table.shown = len(table.rows)
     write_report(f"{table.stem}.html", Report(title, sections=(Note(), Rows(columns, shown, note=left))))

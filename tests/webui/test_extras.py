@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -73,11 +77,11 @@ def test_no_prompt_anywhere_is_said(web: Any) -> None:
     assert "prompt" in pp.info["HPS error"]
 
 
-def batch(web: Any, folder: Path, colors: list[str], args: dict[str, Any]) -> list[Any]:
+def batch(web: Any, folder: Path, colors: list[str], args: dict[str, Any], name: str = "", of: int = 0) -> list[Any]:
     extras, state, made = web.module("extras.step"), web.host("shared").state, []
-    state.job_timestamp, state.job_count, state.job_no = f"2026{folder.name}", len(colors), 0
+    state.job_timestamp, state.job_count, state.job_no = f"2026{folder.name}{args['table']}", of or len(colors), 0
     for number, color in enumerate(colors):
-        state.job_no, state.textinfo, state.skipped = number + 1, f"{color}.png", False
+        state.job_no, state.textinfo, state.skipped = number + 1, name or f"{color}.png", False
         script, pp = given(web, color)
         run(script, pp, args)
         if state.skipped:
@@ -138,3 +142,65 @@ def test_the_step_shows_what_matters_and_says_what_is_missing(web: Any) -> None:
             "value": "",
             "visible": False,
         }
+
+
+@pytest.fixture
+def extras(web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The host's function for the images of a press of the button, with files of these names, and our step."""
+    module = ModuleType("modules.postprocessing")
+
+    def run_postprocessing(mode: int, names: list[str], *args: Any, save_output: bool = True) -> tuple[Any, str, str]:
+        made = []
+        for number, name in enumerate(names):
+            made += batch(web, tmp_path, ["red" if number % 2 else "blue"], args[0], name=name, of=len(names))
+        return [pp.image for pp in made], "<p>the last one</p>", ""
+
+    module.run_postprocessing = run_postprocessing  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "modules.postprocessing", module)
+    monkeypatch.setattr(sys.modules["modules"], "postprocessing", module, raising=False)
+    web.boot()
+    web.host("script_callbacks").before_ui_callback()
+    return module
+
+
+def lines(page: str) -> list[str]:
+    return [html.unescape(one) for one in re.findall(r"<div>(.*?)</div>", page)]
+
+
+def test_every_image_of_a_batch_has_a_line(extras: Any) -> None:
+    images, page, more = extras.run_postprocessing(1, ["/some/where/one.png", "two.png", "three.png"], ON)
+    assert len(images) == 3 and page.startswith("<p>the last one</p>") and more == ""
+    head, *rows = lines(page)
+    assert head == "HPS scores of 3 images by hps-tiny-shapes, the best first:"
+    scores = [float(row.split()[0]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert {row.split()[1] for row in rows} == {"one.png", "two.png", "three.png"}
+
+
+def test_a_long_batch_is_cut_short_and_names_stay_text(extras: Any, tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>.png"
+    _, page, _ = extras.run_postprocessing(1, [evil, "x" * 500 + ".png", *(f"{k}.png" for k in range(28))], ON)
+    assert "<img" not in page and len(lines(page)) == 22 and max(map(len, lines(page))) < 200
+    [table] = tmp_path.glob("hps-scores-*.csv")
+    assert lines(page)[-1] == f"and 10 more, all of them in {table.name}"
+    assert len(list(csv.DictReader(table.open(encoding="utf-8")))) == 30
+    without = extras.run_postprocessing(1, [f"{k}.png" for k in range(30)], {**ON, "table": False})[1]
+    assert lines(without)[-1] == "and 10 more"
+    assert "<img src=x" not in table.with_suffix(".html").read_text("utf-8")
+
+
+def test_what_could_not_be_scored_has_a_line_and_a_single_image_none(extras: Any) -> None:
+    page = extras.run_postprocessing(1, [f"{k}.png" for k in range(7)], {**ON, "scorer": "no-such.safetensors"})[1]
+    assert lines(page)[0] == "HPS: no image has a score." and lines(page)[-1] == "and 2 more without a score"
+    assert lines(page)[1].startswith("not scored: 0.png: There is no reward model")
+    assert extras.run_postprocessing(0, ["one.png"], ON)[1] == "<p>the last one</p>"
+    assert extras.run_postprocessing(1, ["one.png", "two.png"], {**ON, "enable": False})[1] == "<p>the last one</p>"
+
+
+def test_the_page_of_a_batch_is_whole_though_its_last_image_is_not_saved(
+    extras: Any, web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web.module("extras.table"), "_is_last", lambda: False)
+    extras.run_postprocessing(1, ["one.png", "two.png", "three.png"], ON)
+    [page] = tmp_path.glob("hps-scores-*.html")
+    assert "Scores of 3 images" in page.read_text("utf-8")
