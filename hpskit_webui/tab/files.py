@@ -62,6 +62,10 @@ def build(part: Any) -> None:
         stop = gr.Button("Stop", elem_id="hps_files_stop")
         last = gr.Button("Show the last result", elem_id="hps_files_last")
     status = gr.HTML(elem_id="hps_files_status")
+    with gr.Row(visible=False) as asking:
+        really = gr.Button("Score and move", variant="stop", elem_id="hps_files_really")
+        no = gr.Button("Leave them where they are", elem_id="hps_files_no")
+    asked = gr.State("")
     reports = gr.File(label="Table and report", file_count="multiple", visible=False, elem_id="hps_files_reports")
     rows = gr.HTML(elem_id="hps_files_rows")
 
@@ -75,9 +79,15 @@ def build(part: Any) -> None:
             reports: gr.update(value=[str(path) for path in written] or None, visible=bool(written)),
         }
 
-    def scored(*values: Any) -> Any:
-        task = tab_scoring.begin(_plan(*values))
-        yield {status: gr.update(value=said("Reading the scorer.")), rows: gr.update(value="")}
+    def scored(confirmed: Any, *values: Any) -> Any:
+        plan = _plan(*values)
+        question = _question(plan)
+        if question and confirmed != question:  # not asked yet, or something else has been chosen since
+            yield {status: gr.update(value=said(question)), asking: gr.update(visible=True), asked: question}
+            return
+        task = tab_scoring.begin(plan)
+        begun = {status: gr.update(value=said("Reading the scorer.")), rows: gr.update(value="")}
+        yield {**begun, asking: gr.update(visible=False), asked: ""}
         for line in task.watch():
             yield {status: gr.update(value=said(line))}
         yield shown(task)
@@ -100,16 +110,23 @@ def build(part: Any) -> None:
     def fits(wish: str) -> dict[Any, Any]:
         best = wish in (tab_scoring.COPY_BEST, tab_scoring.MOVE_BEST)
         low = wish in (tab_scoring.COPY_BELOW, tab_scoring.MOVE_BELOW)
+        more = "..." if wish in tab_scoring.MOVES else ""
         return {
             keep: gr.update(visible=best),
             least: gr.update(visible=low),
             sub: gr.update(visible=best or low, value="low" if low else "best"),
-            run: gr.update(value=f"Score, then {wish}" if best or low else "Score"),
+            run: gr.update(value=f"Score, then {wish}{more}" if best or low else "Score"),
+            asking: gr.update(visible=False),
+            asked: "",
         }
 
-    action.change(fits, inputs=[action], outputs=[keep, least, sub, run])
+    action.change(fits, inputs=[action], outputs=[keep, least, sub, run, asking, asked])
     inputs = [folder, below, uploads, scorer, prompt, action, keep, least, sub, stamp]
-    run.click(guarded_steps(status)(scored), inputs=inputs, outputs=[status, rows, reports])
+    outputs = [status, rows, reports, asking, asked]
+    safely = guarded_steps(status)
+    run.click(safely(lambda *values: scored("", *values)), inputs=inputs, outputs=outputs)
+    really.click(safely(scored), inputs=[asked, *inputs], outputs=outputs)
+    no.click(lambda: (gr.update(visible=False), "", ""), outputs=[asking, status, asked])
     stop.click(guarded(status)(stopped), outputs=[status])
     last.click(guarded(status)(again), outputs=[status, rows, reports])
 
@@ -145,6 +162,22 @@ def _plan(
     count = int(keep) if isinstance(keep, (int, float)) and math.isfinite(keep) else 1
     files = _files(root, bool(below), target)
     return Plan(files, stamp=bool(stamp), action=str(action), keep=count, threshold=threshold, target=target, **common)
+
+
+def _question(plan: Plan) -> str:
+    """Return what a person is asked before files leave their place; empty when none will."""
+    if plan.target is None or plan.action not in tab_scoring.MOVES:
+        return ""
+    which = plan.action.removeprefix("move ")
+    if plan.action == tab_scoring.MOVE_BEST and plan.keep > 1:
+        which = which.replace("the best", f"the {plan.keep} best")
+    if plan.action == tab_scoring.MOVE_BELOW:
+        which = which.replace("the threshold", f"{plan.threshold:g}")
+    count = len(plan.files)
+    return (
+        f"Score {count:,} image{'' if count == 1 else 's'} of {plan.target.parent}, then move {which} into "
+        f"{plan.target.name}? The files leave their folders; nothing is written over, and nothing moves back by itself."
+    )
 
 
 def _files(root: Path, below: bool, target: Path) -> tuple[Path, ...]:

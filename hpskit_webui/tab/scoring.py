@@ -29,6 +29,7 @@ NOTHING, COPY_BEST, MOVE_BEST, COPY_BELOW, MOVE_BELOW = ACTIONS = (
     "copy those below the threshold",
     "move those below the threshold",
 )
+MOVES = (MOVE_BEST, MOVE_BELOW)
 _BATCH, _THREADS = 8, 2
 
 
@@ -199,7 +200,7 @@ def act(plan: Plan, outcome: Outcome) -> None:
 
     if plan.target is None or plan.action == NOTHING:
         return
-    move = plan.action in (MOVE_BEST, MOVE_BELOW)
+    move = plan.action in MOVES
     for result in chosen(plan, outcome):
         try:
             outcome.placed[result.path] = place(result.path, plan.target, move=move)

@@ -235,7 +235,11 @@ def test_what_an_action_does_not_need_is_hidden_and_the_button_says_it_all(web: 
     made = part(web, "files")
     change = made["hps_files_action"].events[0].fn
     seen = {
-        wish: {block.elem_id: update.get("visible", update.get("value")) for block, update in change(wish).items()}
+        wish: {
+            block.elem_id: update.get("visible", update.get("value"))
+            for block, update in change(wish).items()
+            if block.elem_id
+        }
         for wish in web.module("tab.scoring").ACTIONS
     }
     assert list(seen["nothing"].values()) == [False, False, False, "Score"]
@@ -243,9 +247,44 @@ def test_what_an_action_does_not_need_is_hidden_and_the_button_says_it_all(web: 
         True,
         False,
         True,
-        "Score, then move the best of each prompt",
+        "Score, then move the best of each prompt...",
     ]
     assert list(seen["copy those below the threshold"].values())[:3] == [False, True, True]
+
+
+def pressed(made: dict[str, Any], button: str, *values: Any) -> list[dict[str, Any]]:
+    """Press a button of the part for files, and return what it answers, step by step, by element id."""
+    steps = made[button].fire("click", type("Request", (), {})(), *values)
+    return [{block.elem_id or type(block).__name__: update for block, update in step.items()} for step in steps]
+
+
+@pytest.mark.parametrize("action", ["move the best of each prompt", "move those below the threshold"])
+def test_files_are_moved_after_a_second_press_only(web: Any, folder: Path, action: str) -> None:
+    made = part(web, "files")
+
+    def values(**changed: Any) -> list[Any]:
+        given = {"below": False, "uploads": None, "scorer": "hps-tiny-shapes", "prompt": "", "action": action}
+        given |= {"keep": 2, "least": 1e9, "sub": "away", "stamp": False, **changed}
+        return [str(folder), *given.values()]
+
+    [first] = pressed(made, "hps_files_run", *values())
+    question = first["State"]
+    assert question in first["hps_files_status"]["value"] and first["Row"]["visible"] is True
+    assert "4 images" in question and "away" in question and not (folder / "away").exists()
+    assert ("the 2 best of each prompt" if "best" in action else "below 1e+09") in question
+    # What was confirmed is what is done: anything else is asked anew.
+    [other] = pressed(made, "hps_files_really", question, *values(sub="elsewhere"))
+    assert other["State"] != question and not list(folder.glob("*/"))
+    *_, done = pressed(made, "hps_files_really", question, *values())
+    assert len(list((folder / "away").iterdir())) == (2 if "best" in action else 3)
+    assert "moved to away" in done["hps_files_status"]["value"]
+
+
+def test_copies_are_made_without_a_question(web: Any, folder: Path) -> None:
+    made = part(web, "files")
+    values = ["hps-tiny-shapes", "", "copy the best of each prompt", 1, 0, "best", False]
+    *_, done = pressed(made, "hps_files_run", str(folder), False, None, *values)
+    assert "copied to best" in done["hps_files_status"]["value"]
 
 
 def test_models_begin_with_the_one_of_the_panel(web: Any) -> None:
