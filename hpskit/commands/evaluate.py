@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         raise BenchmarkError(f"{folder} is no folder. --images is where the names in {args.test} start from.")
     jobs = [[Job(folder / name, item.prompt) for name in item.images] for item in rankings.items]
     _insist_on_images(jobs, folder, args.partial)
+    _tell_of_repeats(rankings)
     work = [job for item in jobs for job in item if job.path.is_file()]
     found = benchmark_run.score(args, work, session.load(args))
     done = _evaluation(rankings, jobs, found)
@@ -88,13 +90,34 @@ def _insist_on_images(jobs: Sequence[Sequence[Job]], folder: Path, partial: bool
     if not missing:
         return
     count = sum(map(len, jobs))
-    names = ", ".join(str(path.relative_to(folder)) for path in missing[:_LISTED])
-    more = f", and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-    text = f"{len(missing)} of {count} images are not in {folder}: {names}{more}."
+    names = _first([str(path.relative_to(folder)) for path in missing])
+    text = f"{len(missing)} of {count} images are not in {folder}: {names}."
     if not partial or len(missing) == count:
         hint = "Check --images" if len(missing) == count else "Add them, or leave their prompts out with --partial"
         raise BenchmarkError(f"{text} {hint}.")
     console.note(text)
+
+
+def _tell_of_repeats(rankings: Rankings) -> None:
+    """Warn of images that are listed twice: an image beside itself has no order, and prompts count once too often."""
+    seen: set[tuple[str, ...]] = set()
+    within: list[str] = []
+    again: list[str] = []
+    for item in rankings.items:
+        places = [posixpath.normpath(name.replace("\\", "/")) for name in item.images]
+        within += [name for k, name in enumerate(item.images) if places[k] in places[:k]]
+        whole = (item.prompt, *sorted(set(places)))
+        again += [" ".join(item.prompt.split())[:80]] if whole in seen else []
+        seen.add(whole)
+    if within:
+        console.note(f"Listed twice for one prompt: {_first(within)}. No scorer can order an image beside itself.")
+    if again:
+        console.note(f"Listed again with the same images, and counted again: {_first(again)}.")
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def _evaluation(rankings: Rankings, jobs: Sequence[Sequence[Job]], found: Found) -> Evaluation:

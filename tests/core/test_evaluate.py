@@ -121,6 +121,21 @@ def test_unreadable_images_are_named_and_there_is_no_figure(world: World, capsys
     assert "partial" in capsys.readouterr().out
 
 
+def test_images_and_prompts_that_are_listed_twice_are_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    items = json.loads(world.test.read_text())
+    assert world.run() == 0 and "isted" not in capsys.readouterr().err
+    name = items[2]["image_path"][0]
+    items[2]["image_path"][1] = f"./{name}"
+    items.append({**items[4], "image_path": items[4]["image_path"][::-1], "rank": items[4]["rank"][::-1]})
+    world.test.write_text(json.dumps(items))
+    world.scores[:] = [0.0] * (len(world.scores) + 20)
+    world.scorers["hps-v2.1"] = worlds.TableScorer(world.scores)
+    assert world.run() == 0
+    err = capsys.readouterr().err
+    assert f"Listed twice for one prompt: ./{name}. No scorer" in err
+    assert f"counted again: {items[4]['prompt'][:80]}" in err
+
+
 def test_the_wrong_folder(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     (world.root / "empty").mkdir()
     assert cli.main(["evaluate", str(world.test), "--images", str(world.root / "empty"), "--partial"]) == 2
