@@ -7,6 +7,7 @@ backward pass is measured, and grows with the area.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,8 @@ TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
 """Relative difference between two ways to compute the same that rounding explains, in fp32 and in half precision."""
 PROBE_TOLERANCE = 0.02
 """The same for a finite difference."""
+PROBES = (2e-2, 4e-3, 1e-3)
+"""Its steps, in the noise's own length; the next one is taken where one does not agree."""
 _GB = 1 << 30
 
 
@@ -42,6 +45,8 @@ class Preflight:
     """Beyond what is loaded, at the real size."""
     error: float | None = None
     """Relative error of the gradient against a finite difference; None where it was not compared."""
+    no_room: bool = False
+    """Whether the problem is the memory of the graphics card."""
 
     @property
     def ok(self) -> bool:
@@ -71,6 +76,9 @@ class _Trial:
             latent = run.render(start)
         with self._measured("decoding", networks[1:]):
             image = run.decode(latent)
+        if not bool(torch.isfinite(image).all()):
+            option = "--vae-in-fp32" if host.FORGE else "--no-half-vae"
+            raise GradientError(f"The VAE gives values that are no numbers: start the host with {option}.")
         return torch.autograd.grad(self.reward(image), start)[0]
 
     @contextlib.contextmanager
@@ -92,9 +100,10 @@ def preflight(p: Any, call: Any, seeds: Sequence[int], subseeds: Sequence[int], 
     height, width = p.rng.shape[-2:]
     small = getattr(p, "init_latent", None) is None and max(height, width) > SMALL
     found = _tried(trial, (min(height, SMALL), min(width, SMALL))) if small else None
-    if found is None or not found.ok:  # what other extensions hook in may be made for the real size
-        found = _tried(trial, (height, width))
-    return found
+    if found is not None and (found.ok or found.no_room):
+        return found
+    whole = _tried(trial, (height, width))  # what other extensions hook in may be made for the real size
+    return found if found is not None and whole.no_room else whole
 
 
 def _reward(scorer: Any, prompt: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -112,7 +121,7 @@ def _reward(scorer: Any, prompt: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def _tried(trial: _Trial, sides: tuple[int, int]) -> Preflight:
     area = trial.p.rng.shape[-2] * trial.p.rng.shape[-1] / (sides[0] * sides[1])
-    trace = Trace()
+    trace, words, no_room = Trace(), "", False
     with _smaller(trial.p, sides):
         try:
             with torch.inference_mode(False), torch.enable_grad(), _watched(trial.p, trace):
@@ -121,7 +130,12 @@ def _tried(trial: _Trial, sides: tuple[int, int]) -> Preflight:
             raise
         except Exception as error:
             ask()
-            return Preflight((f"{_explained(trial.p, error, trace)} {INSTEAD}",))
+            no_room = host.is_out_of_memory(error)
+            words = _no_room(sides) if no_room else _explained(trial.p, error, trace)
+    if words:
+        if no_room:
+            _tidy_up()
+        return Preflight((f"{words} {INSTEAD}",), no_room=no_room)
     if trace.lost is not None and trial.error is None:  # a way around it may carry a gradient all the same
         return Preflight((f"{_blocked(trial.p, trace.lost, 'its output has no gradient')} {INSTEAD}",))
     return _judged(trial, area)
@@ -134,12 +148,22 @@ def _smaller(p: Any, sides: tuple[int, int]) -> Iterator[None]:
 
     before = p.steps, p.rng
     try:
-        p.steps = min(p.steps, STEPS)
+        p.steps = _few(p)
         if tuple(p.rng.shape[-2:]) != sides:
             p.rng = rng.ImageRNG((*p.rng.shape[:-2], *sides), list(p.rng.seeds))
         yield
     finally:
         p.steps, p.rng = before
+
+
+def _few(p: Any) -> int:
+    """Return the setting with which a sampler makes few steps; img2img makes a part of those that are set."""
+    from modules import shared
+
+    if getattr(p, "init_latent", None) is None or getattr(shared.opts, "img2img_fix_steps", False):
+        return min(p.steps, STEPS)  # type: ignore[no-any-return]
+    part = min(float(p.denoising_strength or 0), 1.0)
+    return min(p.steps, math.ceil(STEPS / part) + 1) if part > 0 else p.steps  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager
@@ -161,14 +185,11 @@ def _run(trial: _Trial) -> None:
 
     noise = sampling.noise_of(trial.p, trial.seeds, trial.subseeds)
     stored = _stored(trial, noise)
-    if not bool(torch.isfinite(stored).all()):
-        raise GradientError("The gradient is not finite: use a model in fp32 or bf16.")
-    if not bool(stored.any()):
-        raise GradientError("No change of the noise changes the score: take another scorer, or switch extensions off.")
     given = (trial.p, trial.call, trial.seeds, trial.subseeds)
     half = side().half(trial.p)
     with differentiable(*given) as run:
         again = trial.gradient(run, noise)
+        _usable(again if stored is None else stored)
         trial.calls = max(1, run.calls)
         if not half:
             trial.error = _probe(run, noise)
@@ -177,7 +198,8 @@ def _run(trial: _Trial) -> None:
     with sampling.host_mode(trial.p):
         plain = sampling.first_pass(*given)
     limit = HALF_TOLERANCE if half else TOLERANCE
-    _compare(again, stored, limit, "Computing again in the backward pass gives another gradient")
+    if stored is not None:
+        _compare(again, stored, limit, "Computing again in the backward pass gives another gradient")
     _compare(ours, plain, limit, "The run with gradients gives another image than the plain one")
     if trial.error is not None and trial.error > PROBE_TOLERANCE:
         raise GradientError(
@@ -186,37 +208,69 @@ def _run(trial: _Trial) -> None:
         )
 
 
-def _stored(trial: _Trial, noise: torch.Tensor) -> torch.Tensor:
-    """Return the gradient with everything stored, where autograd notices what is changed afterwards."""
+def _usable(gradient: torch.Tensor) -> None:
+    if not bool(torch.isfinite(gradient).all()):
+        raise GradientError("The gradient is not finite: use a model in fp32 or bf16.")
+    if not bool(gradient.any()):
+        raise GradientError("No change of the noise changes the score: take another scorer, or switch extensions off.")
+
+
+def _stored(trial: _Trial, noise: torch.Tensor) -> torch.Tensor | None:
+    """Return the gradient with everything stored, where autograd notices what is changed afterwards.
+
+    None where that finds no room: a run stores far less.
+    """
     given = (trial.p, trial.call, trial.seeds, trial.subseeds)
-    with differentiable(*given, recompute=False) as run:
-        try:
-            return trial.gradient(run, noise, trace=True)
-        except RuntimeError as error:
-            if "inplace operation" not in str(error):
-                raise
-        with tolerant():
-            return trial.gradient(run, noise)
+    try:
+        with differentiable(*given, recompute=False) as run:
+            try:
+                return trial.gradient(run, noise, trace=True)
+            except RuntimeError as error:
+                if "inplace operation" not in str(error):
+                    raise
+            with tolerant():
+                return trial.gradient(run, noise)
+    except Exception as error:
+        if not host.is_out_of_memory(error):
+            raise
+    trial.stages.clear()
+    _tidy_up()
+    return None
 
 
-def _probe(run: Differentiable, noise: torch.Tensor, step: float = 2e-2) -> float:
-    """Return the relative error of the gradient of sampling against a finite difference of fourth order along it."""
-    wave = torch.cos(torch.arange(noise.numel(), dtype=torch.float32)).reshape(noise.shape)
+def _tidy_up() -> None:
+    from modules import devices
+
+    devices.torch_gc()
+
+
+def _probe(run: Differentiable, noise: torch.Tensor) -> float:
+    """Return the relative error of the gradient of sampling against a finite difference of fourth order along it.
+
+    A sampler may bend too much for a long step, and rounding drowns a short one; a wrong gradient fails them all.
+    """
+    wave = torch.cos(torch.arange(noise.numel(), dtype=torch.float64)).reshape(noise.shape)
 
     def followed(start: torch.Tensor) -> torch.Tensor:
-        latent = run.render(start).float()
-        return (latent * wave.to(latent.device)).sum()
+        return (run.render(start).cpu().double() * wave).sum()  # some devices have no such numbers
 
     def value(distance: float) -> float:
         with torch.no_grad():
             return float(followed(noise + distance * along))
 
+    def error(step: float) -> float:
+        near, far = ((value(h) - value(-h)) / (2 * h) for h in (step, 2 * step))
+        return abs((4 * near - far) / 3 - exact) / max(exact, 1e-30)
+
     start = noise.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(followed(start), start)
-    along = gradient / gradient.norm().clamp(min=1e-30)
-    near, far = ((value(h) - value(-h)) / (2 * h) for h in (step, 2 * step))
-    exact = float(gradient.norm())
-    return abs((4 * near - far) / 3 - exact) / max(exact, 1e-30)
+    along, exact = gradient / gradient.norm().clamp(min=1e-30), float(gradient.norm())
+    best = math.inf
+    for step in PROBES:
+        best = min(best, error(step))
+        if best <= PROBE_TOLERANCE:
+            break
+    return best
 
 
 def _compare(found: torch.Tensor, wanted: torch.Tensor, limit: float, said: str) -> None:
@@ -234,8 +288,6 @@ def _compare(found: torch.Tensor, wanted: torch.Tensor, limit: float, said: str)
 
 def _explained(p: Any, error: Exception, trace: Trace) -> str:
     """Return the sentence for a failed trial: what blocks the gradient, and what to do."""
-    if host.is_out_of_memory(error):
-        return "Even a small image with gradients does not fit the memory: take a smaller model."
     words = str(error).removesuffix(INSTEAD).strip()
     if trace.lost is not None:
         return _blocked(p, trace.lost, "its output has no gradient")
@@ -243,6 +295,13 @@ def _explained(p: Any, error: Exception, trace: Trace) -> str:
         return words
     where = trace.running[-1] if trace.running else "the backward pass"
     return _blocked(p, where, f"{type(error).__name__}: {(words or 'no message').splitlines()[0]}")
+
+
+def _no_room(sides: tuple[int, int]) -> str:
+    """Return the sentence for a trial that found no room, by its size."""
+    if max(sides) <= SMALL:
+        return "Even a small image with gradients does not fit the memory: take a smaller model."
+    return "An image of this size with gradients does not fit the memory: make a smaller one."
 
 
 def _blocked(p: Any, where: str, said: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -79,7 +80,10 @@ class Differentiable:
         return alias(latent)
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        """Decode a latent [1, C, h, w] to an image [1, 3, H, W] in 0..1, fp32, differentiable; raises as render."""
+        """Decode a latent [1, C, h, w] to an image [1, 3, H, W] in 0..1, fp32, differentiable; raises as render.
+
+        NaN where the decoder gives values that are no numbers: one such image must not end a search.
+        """
         self._check_open()
         ask()
 
@@ -93,11 +97,8 @@ class Differentiable:
                 made = recomputed(image, latent, manner=self.decoder_manner)
             else:
                 made = image(latent)
-            if not bool(torch.isfinite(made).all()):
-                raise GradientError(
-                    f"The VAE gives values that are no numbers: start the host with --no-half-vae. {INSTEAD}"
-                )
-            return ((made + 1.0) / 2.0).clamp(0.0, 1.0)
+            decoded = ((made + 1.0) / 2.0).clamp(0.0, 1.0)
+            return decoded if bool(torch.isfinite(made).all()) else decoded + math.nan
 
     # --- what the host's sampler sees ---
 

@@ -219,3 +219,13 @@ def test_progress_ends_where_the_work_does(web: Web, panel: dict[str, Any]) -> N
     web.txt2img(panel, batch_size=2, n_iter=2)
     (plain, planned), (made, in_all) = seen
     assert planned - plain == in_all - made and in_all > planned
+
+
+def test_one_image_that_is_no_number_ends_no_search(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    side, count = web.module("gradients.common").side(), iter(range(1, 100))
+    real = side.pixels
+    monkeypatch.setattr(side, "pixels", lambda p, latent: real(p, latent) + (float("nan") if next(count) == 2 else 0.0))
+    monkeypatch.setattr(web.module("noise.search").NoiseJob, "_preflight", lambda *given: None)
+    done = web.txt2img({**GRADIENT, "iterations": 4})
+    assert "no gradient" not in done.comments and "all iterations were made" in done.comments
+    assert web.scores(done)[0] > float(web.field(done, "HPS start score")[0] or 0)  # type: ignore[operator]
