@@ -26,7 +26,8 @@ class CompVisDenoiser(_Schedule):
         self.inner_model, self.sigmas = model, model.sigmas
 
     def forward(self, input: Any, sigma: Any, cond: Any = None, **kwargs: Any) -> torch.Tensor:
-        [context] = cond["c_crossattn"]
+        told = {name: cond[name] for name in ("crossattn", "vector") if name in cond}
+        context = told or cond["c_crossattn"][0]
         return self.inner_model.apply_model(input, sigma, context)  # type: ignore[no-any-return]
 
 

@@ -1,7 +1,8 @@
 """A checkpoint of a few hundred numbers in the shape that each host gives it; not a module of the hosts.
 
 The network is deterministic, differentiable and works sample by sample, so that an image does not hang on its batch.
-In Forge it is loaded in inference mode and adds its residual in place, as the real one does.
+In Forge it is loaded in inference mode and adds its residual in place, as the real one does. With `layout` "sdxl" it is
+told a dict of text and vector, the size of the picture in the latter.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, silu
 
 SCALE = 0.18215
+layout = "sd1"
+"""Of the checkpoint that is loaded next."""
 calls: list[int] = []
 """Batch size of every call of the network."""
 decoded: list[int] = []
@@ -31,29 +34,35 @@ def _weights(name: str, *shape: int) -> nn.Parameter:
 
 
 class Network(nn.Module):
-    """Predicts the finished latent: forward(x [n, 4, h, w], sigma [n], context [n, tokens, 8])."""
+    """Predicts the finished latent: forward(x [n, 4, h, w], sigma [n], context [n, tokens, 8] or a dict with it)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.enter, self.leave = _weights("enter", 8, 4, 3, 3), _weights("leave", 4, 8, 3, 3)
-        self.text, self.level = _weights("text", 8, 8), _weights("level", 8)
+        self.text, self.level, self.side = _weights("text", 8, 8), _weights("level", 8), _weights("side", 2, 8)
         self.register_buffer("gain", torch.tensor(0.7))
 
-    def forward(self, x: torch.Tensor, sigma: torch.Tensor, context: torch.Tensor, lora: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, sigma: torch.Tensor, context: Any, lora: torch.Tensor) -> torch.Tensor:
         calls.append(len(x))
-        rows = [self._one(x[k : k + 1], sigma[k], context[k], lora) for k in range(len(x))]
+        rows = [self._one(x[k : k + 1], sigma[k], row(context, k), lora) for k in range(len(x))]
         return torch.cat(rows)
 
-    def _one(self, x: torch.Tensor, sigma: torch.Tensor, context: torch.Tensor, lora: torch.Tensor) -> torch.Tensor:
+    def _one(self, x: torch.Tensor, sigma: torch.Tensor, context: Any, lora: torch.Tensor) -> torch.Tensor:
         scaled = x / (sigma**2 + 1).sqrt()
         hidden = conv2d(scaled, self.enter, padding=1)
-        told = context.mean(0) @ self.text + self.level * (sigma.log1p() + lora)
+        told = self._read(context) + self.level * (sigma.log1p() + lora)
         extra = silu(hidden + told[None, :, None, None]) + silu(hidden)
         if FORGE:
             hidden += extra
         else:
             hidden = hidden + extra
         return 2 * torch.tanh(self.gain * conv2d(hidden, self.leave, padding=1) + 0.5 * scaled)
+
+    def _read(self, context: Any) -> torch.Tensor:
+        if not isinstance(context, dict):
+            return context.mean(0) @ self.text  # type: ignore[no-any-return]
+        vector = context["vector"]
+        return (context["crossattn"].mean(0) + vector[:8]) @ self.text + vector[8:] @ self.side  # type: ignore[no-any-return]
 
 
 class Vae(nn.Module):
@@ -92,9 +101,24 @@ def embed(prompts: list[str]) -> torch.Tensor:
     return torch.stack(rows)
 
 
+def row(conditionings: Any, k: int) -> Any:
+    """Return those of one text, in whichever form."""
+    if isinstance(conditionings, dict):
+        return {name: value[k] for name, value in conditionings.items()}
+    return conditionings[k]
+
+
+def tell(model: Any, prompts: Any) -> Any:
+    """Return what the network is told, in the model's own form; `prompts` know the size of the picture."""
+    text = embed(prompts)
+    if not model.is_sdxl:
+        return text
+    sides = torch.tensor([(prompts.width or 1024) / 1024, (prompts.height or 1024) / 1024])
+    return {"crossattn": text, "vector": torch.cat([text[:, 0], sides.expand(len(text), 2)], 1)}
+
+
 class _Common(nn.Module):
-    is_sdxl = is_sd2 = is_sd3 = is_sdxl_inpaint = False
-    is_sd1 = True
+    is_sd2 = is_sd3 = is_sdxl_inpaint = False
     sd_model_hash = "fa4efa4efa"
     cond_stage_key = "txt"
     parameterization = "eps"
@@ -102,6 +126,7 @@ class _Common(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_sdxl, self.is_sd1 = layout == "sdxl", layout == "sd1"
         self.sd_checkpoint_info = SimpleNamespace(
             name_for_extra="fake", title="fake.safetensors [fa4efa4efa]", name="fake.safetensors", short_title="fake",
             filename="fake.safetensors", model_name="fake", shorthash="fa4efa4efa", sha256="fa4e" * 16, hash="fa4e",
@@ -124,11 +149,11 @@ class A1111Model(_Common):
         self.first_stage_model = Vae().requires_grad_(False)
         self.scale_factor = SCALE
 
-    def apply_model(self, x: torch.Tensor, sigma: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def apply_model(self, x: torch.Tensor, sigma: torch.Tensor, context: Any) -> torch.Tensor:
         return self.model.diffusion_model(x, sigma, context, self.lora)  # type: ignore[operator]
 
-    def get_learned_conditioning(self, prompt: list[str]) -> torch.Tensor:
-        return embed(prompt)
+    def get_learned_conditioning(self, prompt: Any) -> Any:
+        return tell(self, prompt)
 
     @torch.no_grad()
     def decode_first_stage(self, z: torch.Tensor) -> torch.Tensor:
@@ -205,12 +230,12 @@ class ForgeModel(_Common):
         self.comments: list[str] = []
         self.extra_generation_params: dict[str, Any] = {}
 
-    def apply_model(self, x: torch.Tensor, sigma: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def apply_model(self, x: torch.Tensor, sigma: torch.Tensor, context: Any) -> torch.Tensor:
         return self.forge_objects.unet.model.diffusion_model(x, sigma, context, self.lora)
 
     @torch.inference_mode()
-    def get_learned_conditioning(self, prompt: list[str]) -> torch.Tensor:
-        return embed(prompt)
+    def get_learned_conditioning(self, prompt: Any) -> Any:
+        return tell(self, prompt)
 
     @torch.inference_mode()
     def decode_first_stage(self, x: torch.Tensor) -> torch.Tensor:

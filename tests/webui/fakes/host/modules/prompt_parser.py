@@ -7,9 +7,19 @@ from collections import namedtuple
 from typing import Any
 
 import torch
-from modules import FORGE
+from modules import FORGE, fake_model
 
 ScheduledPromptConditioning = namedtuple("ScheduledPromptConditioning", ["end_at_step", "cond"])
+
+
+class DictWithShape(dict):  # type: ignore[type-arg]
+    def __init__(self, x: Any, shape: Any = None) -> None:
+        super().__init__()
+        self.update(x)
+
+    @property
+    def shape(self) -> Any:
+        return self["crossattn"].shape
 
 
 class SdConditioning(list):  # type: ignore[type-arg]
@@ -52,7 +62,7 @@ def get_learned_conditioning(
     for prompt in prompts:
         parts = _schedule(prompt, steps)
         conds = model.get_learned_conditioning(SdConditioning([text for _, text in parts], copy_from=prompts))
-        every.append([ScheduledPromptConditioning(end, conds[k]) for k, (end, _) in enumerate(parts)])
+        every.append([ScheduledPromptConditioning(end, fake_model.row(conds, k)) for k, (end, _) in enumerate(parts)])
     return every
 
 
@@ -72,12 +82,18 @@ def _weighted(part: str) -> tuple[str, float]:
     return (found[1], float(found[2])) if found else (part, 1.0)
 
 
-def _at(schedules: Any, current_step: int) -> torch.Tensor:
+def _at(schedules: Any, current_step: int) -> Any:
     return next((part.cond for part in schedules if current_step <= part.end_at_step), schedules[0].cond)
 
 
-def reconstruct_cond_batch(c: Any, current_step: int) -> torch.Tensor:
-    return torch.stack([_at(schedules, current_step) for schedules in c])
+def _stacked(conds: list[Any]) -> Any:
+    if not isinstance(conds[0], dict):
+        return torch.stack(conds)
+    return DictWithShape({name: torch.stack([cond[name] for cond in conds]) for name in conds[0]})
+
+
+def reconstruct_cond_batch(c: Any, current_step: int) -> Any:
+    return _stacked([_at(schedules, current_step) for schedules in c])
 
 
 def reconstruct_multicond_batch(c: MulticondLearnedConditioning, current_step: int) -> Any:
@@ -85,7 +101,7 @@ def reconstruct_multicond_batch(c: MulticondLearnedConditioning, current_step: i
     for composed in c.batch:
         places.append([(len(tensors) + k, part.weight) for k, part in enumerate(composed)])
         tensors += [_at(part.schedules, current_step) for part in composed]
-    return places, torch.stack(tensors)
+    return places, _stacked(tensors)
 
 
 def parse_prompt_attention(text: str) -> list[list[Any]]:

@@ -9,6 +9,12 @@ from modules import FORGE, prompt_parser, script_callbacks, sd_samplers_common
 from modules.shared import state
 
 
+def catenate_conds(conds: Any) -> Any:
+    if not isinstance(conds[0], dict):
+        return torch.cat(conds)
+    return {key: torch.cat([x[key] for x in conds]) for key in conds[0]}
+
+
 class CFGDenoiser(torch.nn.Module):
     def __init__(self, sampler: Any) -> None:
         super().__init__()
@@ -47,8 +53,9 @@ class CFGDenoiser(torch.nn.Module):
             state.sampling_step, state.sampling_steps, tensor, uncond, self,
         )  # fmt: skip
         script_callbacks.cfg_denoiser_callback(told)
-        context = torch.cat([told.text_cond, told.text_uncond])
-        out = self.inner_model(told.x, told.sigma, cond={"c_crossattn": [context], "c_concat": [told.image_cond]})
+        context = catenate_conds([told.text_cond, told.text_uncond])
+        context = context if isinstance(context, dict) else {"c_crossattn": [context]}
+        out = self.inner_model(told.x, told.sigma, cond={**context, "c_concat": [told.image_cond]})
         done = script_callbacks.CFGDenoisedParams(out, state.sampling_step, state.sampling_steps, self.inner_model)
         script_callbacks.cfg_denoised_callback(done)
         denoised = _combine(out[: len(repeats)], out[len(repeats) :], places, cond_scale)
