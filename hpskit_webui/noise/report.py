@@ -24,10 +24,17 @@ def method_of(options: Options) -> str:
 
 
 def fields(options: Options, start: Callable[[int], str | None], noise: Callable[[int], str | None]) -> dict[str, Any]:
-    """Return the fields of the infotext; `start` and `noise` tell them by the number of a picture."""
+    """Return the fields of the infotext; `start` and `noise` tell them by the number of a picture.
+
+    One whose noise was not searched names no method: it is a plain picture of its seed.
+    """
+
+    def where_searched(value: Any) -> Callable[..., str | None]:
+        return infotext.per_picture(lambda number: value if start(number) is not None else None)
+
     return {
-        METHOD: method_of(options),
-        ITERATIONS: options.iterations,
+        METHOD: where_searched(method_of(options)),
+        ITERATIONS: where_searched(options.iterations),
         START: infotext.per_picture(start),
         NOISE: infotext.per_picture(noise),
     }
@@ -93,4 +100,13 @@ def settle(processed: Any, name: str, values: Mapping[int, str]) -> None:
         known[name] = [values.get(number) for number in range(max(values, default=-1) + 1)]
         if not values:
             del known[name]
+    processed.extra_generation_params = known
+
+
+def settle_settings(processed: Any, options: Options, searched: bool) -> None:
+    """Put what the whole job was set to in place of the callables, if any picture was searched."""
+    known = dict(processed.extra_generation_params)
+    for name, value in ((METHOD, method_of(options)), (ITERATIONS, options.iterations)):
+        if callable(known.pop(name, None)) and searched:
+            known[name] = value
     processed.extra_generation_params = known

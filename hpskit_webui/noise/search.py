@@ -73,6 +73,7 @@ class NoiseJob(GivenNoise):
         """Put the host's flags back, and say how it went."""
         self.interruption.end()
         noise_report.settle(processed, noise_report.START, self.starts)
+        noise_report.settle_settings(processed, self.options, bool(self.starts))
         super().postprocess(p, processed)
 
     # --- one batch ---

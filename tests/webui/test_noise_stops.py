@@ -135,6 +135,8 @@ def test_trouble_with_the_second_image_keeps_the_first_ones_noise(
     done = web.txt2img(panel, batch_size=2, n_iter=2)
     first, *others = kept(web)[count:]
     assert remade(web, first)[1] == pytest.approx(web.scores(done)[0], abs=1e-3)
+    assert web.field(done, "HPS method")[1:] == web.field(done, "HPS iterations")[1:] == [None] * 3
+    assert web.field(done, "HPS method")[0] == done.extra_generation_params["HPS method"] != ""
     assert others == [None] * 3 and web.scores(done)[1:] == pytest.approx(plain[1:], abs=1e-3)
     assert done.comments.count("not twice") == 1 and web.scores(done)[0] > plain[0]  # type: ignore[operator]
 
@@ -176,6 +178,7 @@ def test_memory_that_runs_out_in_the_first_gradient_says_what_to_do(web: Web, mo
     state = host_state(web)
     done = web.txt2img(GRADIENT)
     assert "no gradient" in done.comments and "make a smaller image" in done.comments and "GiB" not in done.comments
+    assert not {"HPS method", "HPS iterations", "HPS start score"} & done.extra_generation_params.keys()
     assert web.scores(done) == web.scores(plain) and tidied and host_state(web) == state
 
 
