@@ -63,6 +63,10 @@ class FanOut(Job):
         if self.layout is None:
             return
         if p.iteration == 0:
+            changed = planning.counted_otherwise(p, self.layout.total)
+            if changed:
+                self._only_score(p, changed)
+                return
             self.plan = planning.Plan.of(p)
         self._close_batch(p)
         self._batch, self._came = self.schedule.take(), 0
@@ -76,6 +80,12 @@ class FanOut(Job):
         self.pools[-1].begin()
         self.plan.put(p, self._batch, self.layout.first(number))
         self._tell()
+
+    def _only_score(self, p: Any, why: str) -> None:
+        """Leave the choice, and score what the host makes and saves."""
+        planning.as_usual(p)
+        self.layout = None
+        records.only_score(p, self, why)
 
     # --- pictures ---
 
@@ -95,6 +105,8 @@ class FanOut(Job):
         place = p.batch_index
         known = place < len(self._batch) and self.layout is not None
         pool, candidate = self.layout.place(self._batch[place]) if known and self.layout else (-1, -1)
+        if not known and not self._batch and self.trouble:
+            pool = max(0, len(self.pools) - 1)  # nobody knows whose it is, and it is kept like all others
         made = Made(
             slot=number_of(p),
             pool=pool,
@@ -113,29 +125,31 @@ class FanOut(Job):
         return made
 
     def _judge(self, p: Any, made: Made) -> None:
-        pool = self.pools[-1]
         if not made.whole or self.trouble:
-            pool.lose()
+            self._lose()
             return
+        pool = self.pools[-1]
         try:
             [made.judged] = self.judge.score([made.picture], made.prompt, seed=made.seed)
         except Exception as error:
             pool.lose()
-            self._give_up(error)
+            self.fail(error)
             return
         extra = {"pool": made.pool, "candidate": made.place}
         self.keep_score(p, made.picture, made.slot, made.judged, **extra)
         pool.add(made.place, made.seed, made.judged)
         self._tell(made)
 
-    def _give_up(self, error: Exception) -> None:
-        self.fail(error)
-        self.trouble, self.failure = self.failure, ""
+    def _lose(self) -> None:
+        if self.pools:
+            self.pools[-1].lose()
 
     def fail(self, error: Exception) -> None:
         """Give up judging; the pictures go on coming in, and all of them are kept."""
         super().fail(error)
-        log.debug("Scoring failed.", exc_info=error)
+        if self.layout is not None:
+            self.trouble, self.failure = self.trouble or self.failure, ""
+        log.debug("A step of best of N failed.", exc_info=error)
 
     def _close_batch(self, p: Any) -> None:
         """Decide after a batch whether its pool has ended, and whether the host is to go on."""
@@ -179,6 +193,7 @@ class FanOut(Job):
     def postprocess(self, p: Any, processed: Any) -> None:
         """Leave what a job of the kept pictures alone would have left."""
         if self.layout is None:
+            planning.give_back(p)
             super().postprocess(p, processed)
             return
         self._close_batch(p)

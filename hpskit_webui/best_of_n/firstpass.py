@@ -17,7 +17,7 @@ from ..bridge import host
 from ..first_pass import sampling
 from ..job import Job, number_of
 from ..options import SCORE, Options
-from . import contest, planning, pools, progress, strip
+from . import contest, planning, pools, progress, records, strip
 from .contest import Contest
 from .interruption import Interruption
 from .pools import Candidate, Pool
@@ -46,6 +46,8 @@ class FirstPass(Job):
         self._first: dict[int, Any] = {}
         """Scores before finishing, by the number of the picture."""
         self._half: set[int] = set()
+        self._came: set[int] = set()
+        """Numbers of the pictures that the host has finished."""
         self.interruption = Interruption()
 
     # --- before ---
@@ -69,6 +71,8 @@ class FirstPass(Job):
         if not self.count:
             return
         size, keep = self.options.candidates, self.options.keep
+        if self._counted_otherwise(p):
+            return
         first = (int(p.all_seeds[0]), int(p.all_subseeds[0]))
         seeds, subseeds = pools.seeds(*first, p.subseed_strength, self.count * size)
         self._seeds, self._subseeds = self._given[0] or seeds, self._given[1] or subseeds
@@ -76,9 +80,17 @@ class FirstPass(Job):
         p.all_seeds = [self._seeds[number] for number in numbers]
         p.all_subseeds = [self._subseeds[number] for number in numbers]
 
+    def _counted_otherwise(self, p: Any) -> bool:
+        """Leave the choice where another extension has asked for another number of images."""
+        changed = planning.counted_otherwise(p, self.count * self.options.keep)
+        if changed:
+            self.count = 0
+            records.only_score(p, self, changed)
+        return bool(changed)
+
     def before_process_batch(self, p: Any) -> None:
         """Give all results of a pool the prompt of its first one: extensions may have drawn others."""
-        if not self.count:
+        if not self.count or (p.iteration == 0 and self._counted_otherwise(p)):
             return
         start = p.iteration * p.batch_size
         first = start // self.options.keep * self.options.keep
@@ -163,6 +175,7 @@ class FirstPass(Job):
         self._arm(p, winners)
         if made.pool.stopped == "interrupted":
             self.interruption.take()
+        if winners[0] is made.winners[0]:  # a stop that was asked for while candidates were made; they are there
             self.interruption.put_off()
         done = p.iteration * p.batch_size % self.options.keep + p.batch_size
         last = done >= len(made.winners)
@@ -192,6 +205,7 @@ class FirstPass(Job):
     def image_done(self, p: Any, pp: Any) -> None:
         """Score a finished picture; one that was broken off gets no score."""
         number = number_of(p)
+        self._came.add(number)
         if number in self._half or host.interrupted():
             return
         if not self.count:
@@ -211,7 +225,7 @@ class FirstPass(Job):
         """Put the host's state and the job's fields back, and say how it went."""
         planning.give_back(p)
         self.interruption.end()
-        self.notes += self._differences()
+        self.notes += [*self._differences(), *self._not_finished()]
         if self.interruption.held and getattr(p, "enable_hr", False):
             self.notes.append("the images are as they were before hires fix.")
         if self.trouble and not self.failure:
@@ -231,6 +245,13 @@ class FirstPass(Job):
             return []
         words = ", ".join(f"{before:.2f} -> {after:.2f}" for before, after in pairs[:24])
         return [f"score before and after finishing: {words}"]
+
+    def _not_finished(self) -> list[str]:
+        """Say that kept images are missing, where a stop came while they were finished."""
+        count = sum(len(made.winners) for made in self.contests) - len(self._came)
+        if self.trouble or count <= 0:
+            return []
+        return [f"stopped before {'the last one' if count == 1 else f'{count}'} of the kept images was finished."]
 
     def _add_strip(self, processed: Any) -> None:
         for made in self.contests:

@@ -103,6 +103,21 @@ def give_back(p: Any) -> None:
     early.let_go(p)
 
 
+def as_usual(p: Any) -> None:
+    """Let the host save what it makes from now on; numbers of images stay as they are until the job is given back."""
+    for name in ("do_not_save_samples", "do_not_save_grid"):
+        setattr(p, name, (getattr(p, _BEFORE, None) or {}).get(name, False))
+    early.let_go(p)
+
+
+def counted_otherwise(p: Any, count: int) -> str:
+    """Return what is said when another extension has asked for another number of images than `count`; "" if not."""
+    asked = {len(p.all_prompts), len(p.all_seeds), p.n_iter * p.batch_size} - {count}
+    if not asked:
+        return ""
+    return f"no best of N: another extension asked for {max(asked)} images, not {count}. They were made as usual."
+
+
 def watch_close(p: Any, rescue: Callable[[], None]) -> None:
     """Call `rescue` when the host closes the job, which it also does after an exception."""
     close = p.close

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from .. import infotext
 from ..judge import TAG
+from ..options import SCORE
 from .gallery import TEXT, Group, Made
+
+if TYPE_CHECKING:
+    from ..job import Job
+
+
+def only_score(p: Any, job: Job, why: str) -> None:
+    """Let a job go on as the plain mode "score", in the infotexts too, and tell why."""
+    job.options = replace(job.options, mode=SCORE)
+    for name in (infotext.CANDIDATES, infotext.KEEP):
+        p.extra_generation_params.pop(name, None)
+    p.extra_generation_params.update(infotext.fields(job))
+    job.notes.append(why)
 
 
 def writes_texts() -> bool:
