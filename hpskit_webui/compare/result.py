@@ -23,6 +23,7 @@ from ..bridge import host
 from ..record import recording
 from ..record.pictures import hash_of
 from ..shots import scorer_name
+from ..xyz.table import cut
 from . import store
 from .run import MOST_HELD, Place, Runner, listed
 from .store import Known
@@ -36,8 +37,8 @@ log = logging.getLogger("hps")
 
 TITLE = "HPS compare settings"
 FOLDER = "hps-compare"
-_LONGEST = 80
-"""Characters of a folder's name."""
+_LONGEST, _MOST_BYTES = 80, 200
+"""Characters of a folder's name, and its bytes, of which file systems take 255."""
 
 
 def study_of(runner: Runner) -> Study:
@@ -108,8 +109,8 @@ def _notes(runner: Runner) -> list[str]:
     for setting, said in runner.failures.items():
         by_words[said[0]].append(plan.settings[setting].label)
     notes += [f"This failed: {listed(labels)}. {words}" for words, labels in by_words.items()]
-    if by_words and not runner.stopped:
-        notes.append(f"With the first seed {plan.seeds[0]} another run tries again what failed, and nothing else.")
+    if not runner.stopped and len(runner.cells) < len(plan.settings) * len(plan.prompts) * len(plan.seeds):
+        notes.append(f"With the first seed {plan.seeds[0]} another run makes what is not there, and nothing else.")
     notes += _alike(runner)
     if host.plain_name(plan.scorer) in host.MINIATURES.values():
         notes.append("The scorer is a miniature for trials; on anything but its own shapes its scores mean nothing.")
@@ -205,7 +206,8 @@ def _write(files: dict[str, bytes], root: Path, title: str) -> Path:
 
 
 def _name(title: str, number: int) -> str:
-    plain = re.sub(r"[^\w .()+-]+", "_", title).strip(" ._")[:_LONGEST].strip(" .")
+    plain = re.sub(r"[^\w .()+-]+", "_", title).strip(" ._")[:_LONGEST]
+    plain = plain.encode("utf-8", "ignore")[:_MOST_BYTES].decode("utf-8", "ignore").strip(" .")
     if not plain or title == "Comparison of settings":
         plain = time.strftime("%Y-%m-%d %H.%M.%S")
     if plain.split(".")[0].upper() in (
@@ -241,6 +243,7 @@ def result(runner: Runner) -> Any:
     except StudyError as error:
         lines.append(str(error))
     lines += study.notes
+    lines = [cut(line) for line in lines]
     if runner.continued:
         seed = f"this goes on with a run that was stopped, whose first seed is {runner.plan.seeds[0]}"
         lines.append(f"{seed}: {runner.reused} images were there. Give another first seed for new images.")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("hps")
 
 MOST_PICTURES = 240
+LONGEST = 600
+"""Characters of a line below the gallery: values may be whole prompts."""
 
 
 def lines(plot: Plot) -> list[str]:
@@ -41,7 +43,13 @@ def lines(plot: Plot) -> list[str]:
     if missing:
         said.append(f"{missing} of {size(plot)} cells have no score")
     troubles = dict.fromkeys(cell.trouble for cell in plot.cells.values() if cell.trouble)
-    return [*said, *troubles, *_verdict(plot)]
+    return [cut(line) for line in [*said, *troubles, *_verdict(plot)]]
+
+
+def cut(line: str) -> str:
+    """Return one line that is short enough to stand below the gallery."""
+    plain = " ".join(line.split())
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 3]}..."
 
 
 def _seeds_differ(plot: Plot) -> bool:

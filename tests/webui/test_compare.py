@@ -310,3 +310,28 @@ def test_a_run_that_broke_off_goes_on_and_a_damaged_file_is_no_trouble(
         compare(**CHANCE)
     done = compare(**CHANCE)
     assert "3 images were there" in done.comments
+
+
+EVIL = "<img src=x onerror=alert(1)> \N{GRINNING FACE}\u2028" + "very long words " * 300
+
+
+def test_whole_prompts_as_names_of_settings_stay_short_and_text(web: Web, compare: Any) -> None:
+    own = _axis("Prompt words", str, "negative_prompt")
+    web.module("xyz.axes").module().axis_options.append(own)
+    done = compare(x="Prompt words", x_values=f"{EVIL},other {EVIL}", prompts=f"a red circle {EVIL}", seeds=2)
+    assert all(len(line) < 700 for line in done.comments.splitlines())
+    assert "<img src=x" not in (_folder(done) / "report.html").read_text("utf-8")
+
+
+def test_a_long_name_makes_a_folder(compare: Any) -> None:
+    name = "\U00020000" * 100
+    done = compare(name=name, prompts="", seeds=1)
+    assert 10 < len(_folder(done).name) <= 80 and _folder(done).parent.name == "hps-compare"
+
+
+def test_skipped_images_can_be_made_later(web: Web, compare: Any) -> None:
+    with web.stop_at(2, skip=True):
+        done = compare(**CHANCE)
+    seed = int(_seeds(done)[0])
+    assert f"With the first seed {seed} another run makes what is not there" in done.comments
+    assert _made(web, compare, first_seed=seed, job={"seed": -1}) == 1
