@@ -23,7 +23,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         host if host is not None else pytest.param(None, marks=pytest.mark.skip(reason=why))
         for host, why in found.values()
     ]
-    metafunc.parametrize("host", values, ids=list(KINDS), scope="session")
+    metafunc.parametrize("host", values, ids=list(KINDS), scope="session", indirect=True)
+
+
+@pytest.fixture(scope="session")
+def host(request: pytest.FixtureRequest) -> WebHost:
+    """One web UI that is there; not the fakes' fixture of that name, with which every test would run twice."""
+    found: WebHost = request.param
+    return found
 
 
 @pytest.fixture(scope="session")
