@@ -1,7 +1,7 @@
-"""Files that the host writes in the middle of a job: before hires fix, face restoration and colour correction.
+"""Files that are written in the middle of a job: before hires fix, face restoration, colour correction, a detailer.
 
-While candidates are made nobody knows yet which are kept. So where a person has asked for such files, the host is told
-that it may save, and what it saves for the job is held back: at the end it is written for those that are kept.
+While candidates are made nobody knows yet which are kept. So the host is told that it may save, and what it and other
+extensions save for the job is held back: at the end it is written for those that are kept.
 """
 
 from __future__ import annotations
@@ -50,9 +50,11 @@ class Held:
             place = sum(file.suffix == suffix and file.at[0] == batch for file in self.files)
         self.files.append(File((batch, place), suffix, write))
 
-    def of(self, at: tuple[int, int]) -> list[File]:
-        """Return the files of a picture but itself, which the host saves last, and its masks."""
+    def of(self, at: tuple[int, int], *, saved: bool = True) -> list[File]:
+        """Return the files of a picture but itself, which the host saves last if it is `saved`, and its masks."""
         found = [file for file in self.files if file.at == at and file.suffix not in _LATE]
+        if not saved:
+            return found
         last = max((k for k, file in enumerate(found) if not file.suffix), default=-1)
         return [file for k, file in enumerate(found) if k != last]
 
@@ -65,13 +67,13 @@ def wanted(p: Any) -> bool:
 
 
 def hold(p: Any, may_save: Callable[[], bool]) -> Held | None:
-    """Hold the files of a job back where the host's options ask for some; `may_save` tells whether it would save now.
+    """Hold the files of a job back; `may_save` tells whether the host would save now.
 
-    None where there are none to come, or the host saves in a way that is not known: then it saves nothing meanwhile.
+    None where the host saves in a way that is not known: then it saves nothing meanwhile.
     """
     from modules import images, processing
 
-    if not wanted(p) or getattr(processing, "images", None) is not images:
+    if getattr(processing, "images", None) is not images:
         return None
     _watch(images)
     held = Held()

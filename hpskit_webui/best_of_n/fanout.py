@@ -239,8 +239,8 @@ class FanOut(Job):
         saver, whole = grids.Saver(p), [*kept, *added]
         for number, group in enumerate(whole):
             records.write_text(group)
+            saver.early(group, number, len(whole), self._held)
             if group.made.save:
-                saver.early(group, number, len(whole), self._held)
                 saver.save(group, number, len(whole), self.masks.files(p, group))
         if settings.get("hps_save_rejected") and not self.failure:
             others = [group for group in result.groups if group.made.whole and group not in kept]
@@ -273,10 +273,10 @@ class FanOut(Job):
         groups = [group for group in everything if group.made.pool >= 0]
         kept = [group for group in self._choose(groups) if group.made.whole]
         kept += gallery.companions([group for group in everything if group.made.pool < 0], groups, kept)
-        kept = [group for group in kept if group.made.save]
         saver = grids.Saver(p)
         for number, group in enumerate(kept):
             saver.early(group, number, len(kept), self._held)
-            saver.save(group, number, len(kept))
+            if group.made.save:
+                saver.save(group, number, len(kept))
         self.made, self._held = [], None
-        log.warning("The generation broke off; the best %d images so far were saved.", len(kept))
+        log.warning("The generation broke off; the best %d images so far were saved.", sum(g.made.save for g in kept))

@@ -67,7 +67,7 @@ class Saver:
 
     def early(self, group: Group, number: int, total: int, held: Held | None) -> None:
         """Write what the host has saved of a picture before it was finished, where that was held back."""
-        for file in held.of(group.made.at) if held is not None else ():
+        for file in held.of(group.made.at, saved=group.made.save) if held is not None else ():
             try:
                 with as_one_of(self.p, group.made, number, total):
                     file.write()

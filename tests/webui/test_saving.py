@@ -92,7 +92,9 @@ def test_copies_from_before_the_finish_are_those_of_the_kept(web: Web, mode: str
     assert early == alone
 
 
-def test_a_file_of_another_extension_is_kept_with_its_candidate(web: Web) -> None:
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("samples", [True, False])
+def test_a_file_of_another_extension_is_kept_with_its_candidate(web: Web, asked: bool, samples: bool) -> None:
     images = web.host("images")
 
     def save(p: Any, pp: Any) -> None:
@@ -102,11 +104,13 @@ def test_a_file_of_another_extension_is_kept_with_its_candidate(web: Web) -> Non
         images.save_image(pp.image, p.outpath_grids, "", p.seeds[p.batch_index], "", "png", suffix="-else", **given)
 
     web.add_script("Saver", postprocess_image=save)
-    web.opts.save_images_before_face_restoration = True
+    web.opts.save_images_before_face_restoration = asked
+    web.opts.samples_save = samples
     done = web.txt2img({"mode": "best-of-n", "candidates": 3, "keep": 1})
     files = [(seed_of(one), one.suffix) for one in web.saved]
     [seed] = web.seeds(done)
-    assert files == [(1, "-else"), (2, "-else"), (3, "-else"), (seed, "-mine"), (seed, ""), (seed, "")]
+    own = [(seed, "")] if samples else []
+    assert files == [(1, "-else"), (2, "-else"), (3, "-else"), (seed, "-mine"), (seed, ""), *own]
 
 
 @pytest.mark.parametrize("mode", ["best-of-n", "best-of-n-first-pass"])
