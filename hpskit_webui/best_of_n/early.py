@@ -41,6 +41,8 @@ class File:
 class Held:
     """The files of one job."""
 
+    owner: int
+    """Identity of the job: a copy of it, made by another extension, saves for itself."""
     files: list[File] = field(default_factory=list)
 
     def add(self, p: Any, suffix: str, write: Callable[[], Any]) -> None:
@@ -66,8 +68,8 @@ def wanted(p: Any) -> bool:
     return any(p.override_settings.get(name, getattr(shared.opts, name, False)) for name in OPTIONS)
 
 
-def hold(p: Any, may_save: Callable[[], bool]) -> Held | None:
-    """Hold the files of a job back; `may_save` tells whether the host would save now.
+def hold(p: Any, switched_off: bool) -> Held | None:
+    """Hold the files of a job back; `switched_off` is the job's own wish that nothing be saved.
 
     None where the host saves in a way that is not known: then it saves nothing meanwhile.
     """
@@ -76,16 +78,15 @@ def hold(p: Any, may_save: Callable[[], bool]) -> Held | None:
     if getattr(processing, "images", None) is not images:
         return None
     _watch(images)
-    held = Held()
+    held = Held(id(p))
     setattr(p, _HELD, held)
-    p.save_samples = may_save
+    p.do_not_save_samples = switched_off
     return held
 
 
 def let_go(p: Any) -> None:
     """Let the host save again."""
     p.__dict__.pop(_HELD, None)
-    p.__dict__.pop("save_samples", None)
 
 
 def _watch(images: Any) -> None:
@@ -98,7 +99,7 @@ def _watch(images: Any) -> None:
     def save_image(image: Any, path: Any, *args: Any, **kwargs: Any) -> Any:
         p = kwargs.get("p")
         held = getattr(p, _HELD, None)
-        if held is None or path != p.outpath_samples:
+        if held is None or held.owner != id(p) or path != p.outpath_samples:
             return original(image, path, *args, **kwargs)
         held.add(p, str(kwargs.get("suffix") or ""), functools.partial(original, image, path, *args, **kwargs))
         return "", None

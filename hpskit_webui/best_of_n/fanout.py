@@ -53,7 +53,7 @@ class FanOut(Job):
         self.notes += notes
         self.schedule = Schedule(self.layout)
         self.masks = planning.Masks.of(p)
-        self._held = early.hold(p, partial(planning.would_save, p))
+        self._held = early.hold(p, planning.before(p, "do_not_save_samples", True))
         if self._held is None and early.wanted(p):
             self.notes.append("copies from before the finishing are not saved with best of N in this host.")
         planning.watch_close(p, partial(self.rescue, p))

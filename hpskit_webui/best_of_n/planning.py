@@ -21,7 +21,7 @@ _TOUCHED = (
     "hr_negative_prompt", "seed", "subseed", "init_images", "override_settings",
 )  # fmt: skip
 _PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
-_BEFORE, _CLOSE = "_hps_before", "close"
+_BEFORE, _CLOSE, _OWNER = "_hps_before", "close", "_hps_owner"
 _scaled: list[float | None] = [None]
 """When the host's run began whose number of batches has been scaled already (cells of a plot are one run)."""
 
@@ -39,7 +39,7 @@ def ask(p: Any, options: Options) -> tuple[Layout, list[str]]:
 
     Raises SelectionError, with the job as it was, where lists of prompts, seeds or input images do not fit.
     """
-    before = {name: getattr(p, name) for name in _TOUCHED if hasattr(p, name)}
+    own = {name: getattr(p, name) for name in _TOUCHED if hasattr(p, name)}
     try:
         pools = _pools(p, options.candidates, options.candidates)
         p.seed = _spread(p.seed, pools, options.candidates, 1 if p.subseed_strength == 0 else 0)
@@ -48,10 +48,10 @@ def ask(p: Any, options: Options) -> tuple[Layout, list[str]]:
         layout = Layout(pools, options.candidates, options.keep, batch)
         _one_input(p)
     except Exception:
-        for name, value in before.items():
+        for name, value in own.items():
             setattr(p, name, value)
         raise
-    setattr(p, _BEFORE, before)
+    setattr(p, _BEFORE, {**own, _OWNER: id(p)})
     _scale_jobs(p.n_iter, layout.batches)
     notes = []
     if batch < min(p.batch_size, options.candidates):
@@ -72,17 +72,17 @@ class Results:
 
 def ask_results(p: Any, options: Options) -> Results:
     """Ask for the results of all pools alone, whose candidates are made in another way; raises as `ask`."""
-    before = {name: getattr(p, name) for name in _TOUCHED if hasattr(p, name)}
+    own = {name: getattr(p, name) for name in _TOUCHED if hasattr(p, name)}
     try:
         _one_input(p)
         step = 1 if p.subseed_strength == 0 else 0
         pools = _pools(p, options.keep, options.candidates)
         given = [_spread(p.seed, pools, options.candidates, step), _spread(p.subseed, pools, options.candidates, 1)]
     except Exception:
-        for name, value in before.items():
+        for name, value in own.items():
             setattr(p, name, value)
         raise
-    setattr(p, _BEFORE, before)
+    setattr(p, _BEFORE, {**own, _OWNER: id(p)})
     lists = [list(values) if isinstance(values, list) else None for values in given]
     batch = divisor(options.keep, p.batch_size)
     _scale_jobs(p.n_iter, pools * options.keep // batch)
@@ -94,10 +94,21 @@ def ask_results(p: Any, options: Options) -> Results:
     return Results(pools, *lists)
 
 
+def before(p: Any, name: str, otherwise: Any) -> Any:
+    """Return a field of the job as the person has set it."""
+    return (getattr(p, _BEFORE, None) or {}).get(name, otherwise)
+
+
 def give_back(p: Any) -> None:
-    """Put everything back that was changed for the candidates; does nothing when nothing was."""
-    for name, value in (getattr(p, _BEFORE, None) or {}).items():
-        setattr(p, name, value)
+    """Put everything back that was changed for the candidates; does nothing when nothing was.
+
+    A copy that another extension has made of such a job, for a part of its picture, has its own fields and keeps them.
+    """
+    known = getattr(p, _BEFORE, None) or {}
+    if known.get(_OWNER) == id(p):
+        for name, value in known.items():
+            if name != _OWNER:
+                setattr(p, name, value)
     setattr(p, _BEFORE, None)
     p.__dict__.pop(_CLOSE, None)
     early.let_go(p)
@@ -106,7 +117,7 @@ def give_back(p: Any) -> None:
 def as_usual(p: Any) -> None:
     """Let the host save what it makes from now on; numbers of images stay as they are until the job is given back."""
     for name in ("do_not_save_samples", "do_not_save_grid"):
-        setattr(p, name, (getattr(p, _BEFORE, None) or {}).get(name, False))
+        setattr(p, name, before(p, name, False))
     early.let_go(p)
 
 
@@ -135,11 +146,11 @@ def watch_close(p: Any, rescue: Callable[[], None]) -> None:
 
 def would_save(p: Any) -> bool:
     """Tell whether the host would write the picture in work to disk, had it not been told otherwise by us."""
-    p.do_not_save_samples = (getattr(p, _BEFORE, None) or {}).get("do_not_save_samples", True)
+    now, p.do_not_save_samples = p.do_not_save_samples, before(p, "do_not_save_samples", True)
     try:
-        return bool(type(p).save_samples(p))  # of the class: the job's own may be held back
+        return bool(p.save_samples())
     finally:
-        p.do_not_save_samples = True
+        p.do_not_save_samples = now
 
 
 def _pools(p: Any, pictures: int, candidates: int) -> int:

@@ -60,6 +60,33 @@ def test_a_step_that_fails_costs_no_image(web: Web, name: str, number: int, monk
 
 
 @both
+@pytest.mark.parametrize("scripted", [True, False])
+def test_a_copy_of_the_job_within_a_picture_keeps_its_own_fields(web: Web, mode: str, scripted: bool) -> None:
+    """As detailers do, which make a part of the picture again."""
+    from copy import copy
+
+    inner: list[Any] = []
+
+    def within(p: Any, pp: Any) -> None:
+        if getattr(p, "inner", False):
+            return
+        part = copy(p)
+        part.inner, part.prompt, part.seed, part.n_iter, part.batch_size = True, "a face", 99, 1, 1
+        part.do_not_save_samples = part.do_not_save_grid = True
+        if not scripted:
+            part.scripts = None
+        part._hps_axes = {"mode": "off"}
+        done = web.host("processing").process_images(part)
+        inner.append((done.all_seeds, done.all_prompts, part.do_not_save_samples))
+
+    web.add_script("Detailer", first=True, postprocess_image=within)
+    done = web.txt2img({"mode": mode, "candidates": 3, "keep": 1})
+    assert inner == [([99], ["a face"], True)] * (3 if mode == "best-of-n" else 1)
+    assert files(web) == web.seeds(done) and len(web.pictures(done)) == 1
+    assert (web.p.do_not_save_samples, web.p.n_iter) == (False, 1)
+
+
+@both
 @pytest.mark.parametrize("step", range(1, 9))
 def test_a_stop_after_the_image_in_work_keeps_all_that_it_names(web: Web, mode: str, step: int) -> None:
     with web.stop_at(step, gently=True):
