@@ -112,10 +112,40 @@ def pixels(p: Any, latent: torch.Tensor) -> torch.Tensor:
     if kind in (NETWORK, TINY):
         made = decoder(p)(latent.to(devices.device, devices.dtype))
         return made * 2 - 1 if kind == TINY else made  # type: ignore[no-any-return]
-    stage = p.sd_model.first_stage_model
+    made = _full(p.sd_model, latent)
+    finer = _finer(made) if bool(torch.isfinite(latent).all()) else None
+    if finer is None:
+        return made
+    devices.dtype_vae = finer
+    p.sd_model.first_stage_model.to(finer)
+    return _full(p.sd_model, latent)
+
+
+def _full(model: Any, latent: torch.Tensor) -> torch.Tensor:
+    from modules import devices
+
+    stage = model.first_stage_model
     latent = latent.to(devices.dtype_vae).to(next(stage.parameters()).dtype)
     with devices.without_autocast():
-        return stage.decode(_unscaled(p.sd_model, latent))  # type: ignore[no-any-return]
+        return stage.decode(_unscaled(model, latent))  # type: ignore[no-any-return]
+
+
+def _finer(made: torch.Tensor) -> torch.dtype | None:
+    """Return the precision to which the host would turn its VAE after this picture, for good; None where it would not.
+
+    The VAE of SDXL gives no numbers in half precision; the host notices with the first picture that it decodes.
+    """
+    from modules import devices, shared
+
+    try:
+        devices.test_for_nans(made[0].detach(), "vae")
+    except devices.NansException:
+        pass
+    else:
+        return None
+    turns = {"auto_vae_precision_bfloat16": torch.bfloat16, "auto_vae_precision": torch.float32}
+    wanted = next((dtype for name, dtype in turns.items() if getattr(shared.opts, name, False)), None)
+    return None if wanted == devices.dtype_vae else wanted
 
 
 def _unscaled(model: Any, latent: torch.Tensor) -> torch.Tensor:

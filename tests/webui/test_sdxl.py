@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 if TYPE_CHECKING:
     from fakes.web import Web
@@ -67,3 +68,40 @@ def test_a_search_improves(web: Web) -> None:
     begun = known(web, range(1, 2))[1]
     made = web.txt2img({"mode": "noise-search", "screen": 3, "iterations": 2, "population": 2})
     assert float(web.scores(made)[0] or 0) > begun
+
+
+@pytest.fixture
+def overflowing(web: Web, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The decoder of SDXL in half precision, which gives no numbers; A1111 turns it to 32 bits at the first picture."""
+    if web.forge:
+        pytest.skip("Forge chooses a precision in which its decoders work")
+    kind, devices = web.host("fake_model").Vae, web.host("devices")
+    decode = kind.decode
+
+    def half(self: Any, z: torch.Tensor) -> torch.Tensor:
+        if next(self.parameters()).dtype == torch.float32:
+            return decode(self, z)
+        return torch.nn.functional.interpolate(z[:, :3], scale_factor=8) * float("nan")
+
+    monkeypatch.setattr(kind, "decode", half)
+    monkeypatch.setattr(devices, "dtype_vae", torch.float16)
+    web.boot()
+    stage = web.host("shared").sd_model.first_stage_model.half()
+    assert not torch.isfinite(stage.decode(torch.zeros(1, 4, 8, 8))).any()
+    return stage
+
+
+def test_a_gradient_turns_the_decoder_to_32_bits_as_the_host_does(web: Web, overflowing: Any) -> None:
+    """It is the first in the session that decodes."""
+    made = web.txt2img({"mode": "noise-gradient", "iterations": 2, "screen": 1})
+    assert "no gradient" not in made.comments and "VAE" not in made.comments, made.comments
+    assert web.host("devices").dtype_vae == torch.float32 and next(overflowing.parameters()).dtype == torch.float32
+    assert float(web.scores(made)[0] or 0) > known(web, range(1, 2))[1]
+
+
+def test_a_decoder_that_must_stay_in_half_precision_is_named(web: Web, overflowing: Any) -> None:
+    web.opts.auto_vae_precision = False
+    web.host("devices").test_for_nans = lambda x, where: None  # as with --disable-nan-check; a picture is made
+    made = web.txt2img({"mode": "noise-gradient", "iterations": 2, "screen": 1})
+    assert "--no-half-vae" in made.comments, made.comments
+    assert next(overflowing.parameters()).dtype == torch.float16

@@ -6,7 +6,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from modules import FORGE, extra_networks, images, prompt_parser, rng, sd_samplers, shared
+import torch
+from modules import FORGE, devices, extra_networks, images, prompt_parser, rng, sd_samplers, shared
 from modules.sd_samplers_common import decode_first_stage
 from modules.shared import opts, state
 from PIL import Image
@@ -38,7 +39,22 @@ class DecodedSamples(list):  # type: ignore[type-arg]
 def decode_latent_batch(model: Any, batch: Any, target_device: Any = None, check_for_nans: bool = False) -> Any:
     if FORGE:
         return DecodedSamples(decode_first_stage(model, batch))
-    return DecodedSamples(decode_first_stage(model, batch[k : k + 1])[0] for k in range(len(batch)))
+    return DecodedSamples(_decoded(model, batch[k : k + 1], check_for_nans)[0] for k in range(len(batch)))
+
+
+def _decoded(model: Any, latent: Any, check_for_nans: bool) -> Any:
+    """Decode, in full precision from the first picture on that is none in half precision."""
+    sample = decode_first_stage(model, latent)
+    try:
+        if check_for_nans:
+            devices.test_for_nans(sample, "vae")
+    except devices.NansException:
+        if not opts.auto_vae_precision or devices.dtype_vae == torch.float32:
+            raise
+        devices.dtype_vae = torch.float32
+        model.first_stage_model.to(torch.float32)
+        sample = decode_first_stage(model, latent)
+    return sample
 
 
 def apply_overlay(image: Any, paste_loc: Any, overlay: Any) -> tuple[Any, Any]:
