@@ -17,7 +17,7 @@ from .. import infotext, settings
 from ..bridge import host
 from ..job import Job, number_of
 from ..options import SCORE, Options
-from . import early, gallery, grids, planning, records
+from . import closing, early, gallery, grids, planning, records
 from .gallery import Group, Made
 from .pools import Candidate, Layout, Pool, Schedule, stop_rule
 
@@ -56,7 +56,7 @@ class FanOut(Job):
         self._held = early.hold(p, planning.before(p, "do_not_save_samples", True))
         if self._held is None and early.wanted(p):
             self.notes.append("copies from before the finishing are not saved with best of N in this host.")
-        planning.watch_close(p, partial(self.rescue, p))
+        closing.watch(p, partial(self.rescue, p))
 
     def before_process_batch(self, p: Any) -> None:
         """Give the batch the next candidates that are wanted."""

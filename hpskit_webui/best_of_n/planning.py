@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...hpskit.errors import SelectionError
 from ..options import Options
-from . import early
+from . import closing, early
 from .gallery import HIRES_LISTS, LISTS, Group
 from .grids import COMPOSITE, MASK
 from .pools import Candidate, Layout, Pool, divisor
@@ -21,7 +21,7 @@ _TOUCHED = (
     "hr_negative_prompt", "seed", "subseed", "init_images", "override_settings",
 )  # fmt: skip
 _PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
-_BEFORE, _CLOSE, _OWNER = "_hps_before", "close", "_hps_owner"
+_BEFORE, _OWNER = "_hps_before", "_hps_owner"
 _scaled: list[float | None] = [None]
 """When the host's run began whose number of batches has been scaled already (cells of a plot are one run)."""
 
@@ -110,7 +110,7 @@ def give_back(p: Any) -> None:
             if name != _OWNER:
                 setattr(p, name, value)
     setattr(p, _BEFORE, None)
-    p.__dict__.pop(_CLOSE, None)
+    closing.forget(p)
     early.let_go(p)
 
 
@@ -127,21 +127,6 @@ def counted_otherwise(p: Any, count: int) -> str:
     if not asked:
         return ""
     return f"no best of N: another extension asked for {max(asked)} images, not {count}. They were made as usual."
-
-
-def watch_close(p: Any, rescue: Callable[[], None]) -> None:
-    """Call `rescue` when the host closes the job, which it also does after an exception."""
-    close = p.close
-
-    def closing() -> None:
-        try:
-            rescue()
-        except Exception:
-            log.exception("The images of a generation that broke off could not be saved.")
-        p.__dict__.pop(_CLOSE, None)
-        close()
-
-    p.close = closing
 
 
 def would_save(p: Any) -> bool:

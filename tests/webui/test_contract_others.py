@@ -77,6 +77,7 @@ def test_a_copy_of_the_job_within_a_picture_keeps_its_own_fields(web: Web, mode:
             part.scripts = None
         part._hps_axes = {"mode": "off"}
         done = web.host("processing").process_images(part)
+        part.close()
         inner.append((done.all_seeds, done.all_prompts, part.do_not_save_samples))
 
     web.add_script("Detailer", first=True, postprocess_image=within)
