@@ -55,11 +55,14 @@ def line(found: NoiseSearch, options: Options, main: str, seed: int, trouble: st
     turned = f", noise turned by {math.degrees(found.angle_to_start):.0f} degrees" if after != before else ""
     held = _held_out(found)
     reason = found.reason[0].lower() + found.reason[1:]
+    if found.stopped == "memory":  # the words of other doors name settings that are not here
+        instead = ", or take noise search, which needs no more than an image does" if options.mode == GRADIENT else ""
+        reason = f"the memory ran out, and the best image so far was kept: make a smaller image{instead}."
     if trouble:
         reason = f"ended by an error, the best image so far was kept: {trouble}"
     return (
         f"seed {seed}: score {before:.3f}{_screened(found, main, before)} -> {after:.3f} by {method_of(options)}, "
-        f"{images} images in {found.seconds:.0f} s{turned}{held}; {reason}"
+        f"{images} image{'s' * (images != 1)} in {found.seconds:.0f} s{turned}{held}; {reason}"
     )
 
 
