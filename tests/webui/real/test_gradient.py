@@ -7,9 +7,10 @@ from webui_harness import KINDS, Worker, checks, find, make_data
 
 from .conftest import INSIDE
 
-test_paths = checks(INSIDE / "gradient_paths.py")
-test_search = checks(INSIDE / "gradient_search.py")
-test_noise = checks(INSIDE / "noise_search.py", timeout=400)
+test_paths = checks(INSIDE / "gradient_paths.py", timeout=600)
+test_search = checks(INSIDE / "gradient_search.py", timeout=600)
+test_stops = checks(INSIDE / "gradient_stops.py", timeout=600)
+test_noise = checks(INSIDE / "noise_search.py", timeout=600)
 
 
 @pytest.mark.slow
