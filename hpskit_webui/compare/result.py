@@ -245,8 +245,9 @@ def result(runner: Runner) -> Any:
     lines += study.notes
     lines = [cut(line) for line in lines]
     if runner.continued:
-        seed = f"this goes on with a run that was stopped, whose first seed is {runner.plan.seeds[0]}"
-        lines.append(f"{seed}: {runner.reused} images were there. Give another first seed for new images.")
+        there = f"{runner.reused} image{' was' if runner.reused == 1 else 's were'} there"
+        seed = f"whose first seed is {runner.plan.seeds[0]}"
+        lines.insert(1, f"this goes on with a run that was stopped, {seed}: {there}. For new images give another one.")
     if recording.why_off():
         lines.append("recording is off, so these images are found again only until the host is closed.")
     grid = grid_picture(study, analysis)
