@@ -125,7 +125,9 @@ def _reach(study: Study, found: Analysis) -> Iterator[str]:
             f"{counted(count + 1, 'setting')} needs at least {least} prompts; there {'is' if prompts == 1 else 'are'} "
             f"{prompts}."
         )
-    if found.comparisons and all(math.isinf(one.detectable) or one.pairs == 0 for one in found.comparisons):
+    # Where nothing even leans, or nothing compares, the headline says so.
+    leans = any(one.verdict == LEANING for one in found.comparisons)
+    if leans and all(math.isinf(one.detectable) or one.pairs == 0 for one in found.comparisons):
         unit = "prompts" if found.units == "prompts" else "images of each setting"
         yield f"This study is too small for any clear verdict: it takes at least {needed} {unit}."
     if len(study.seeds) == 1:

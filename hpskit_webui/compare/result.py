@@ -138,9 +138,8 @@ def _groups(runner: Runner) -> list[list[str]]:
 
 
 def _once(analysis: Analysis, runner: Runner) -> Analysis:
-    """Leave out of the warnings what the headline or our notes say already, and say better."""
+    """Leave out of the warnings what our notes say already, and say better."""
     said = [f"{labels[0]} scores in every block the same as" for labels in _groups(runner)[:5]]
-    said += ["This study is too small"] if "too small" in analysis.headline else []
     return replace(analysis, warnings=tuple(w for w in analysis.warnings if not w.startswith(tuple(said))))
 
 

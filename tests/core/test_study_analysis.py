@@ -146,10 +146,29 @@ def test_units_follow_from_what_could_be_clear(count: int, prompts: int, units: 
 
 def test_too_small_to_show_anything() -> None:
     found = analyse(study(noisy((2, 1, 4), [0, 9])))
-    assert found.comparisons[0].verdict != CLEAR and found.comparisons[0].detectable == math.inf
+    assert found.comparisons[0].verdict == NO_EVIDENCE and found.comparisons[0].detectable == math.inf
+    assert "at least 6 images" in found.headline
+    found = analyse(study(noisy((2, 1, 5), [0, 9])))
+    assert found.comparisons[0].verdict == LEANING and found.comparisons[0].detectable == math.inf
     assert warned(found, "too small", "at least 6 images")
     prompts = analyse(study(noisy((2, 3, 1))))
-    assert prompts.units == "prompts" and warned(prompts, "too small", "6 prompts") and warned(prompts, "one seed")
+    assert prompts.units == "prompts" and "at least 6 prompts" in prompts.headline and warned(prompts, "one seed")
+
+
+def test_too_small_is_said_once() -> None:
+    headlines = set()
+    for scores in (
+        noisy((2, 1, 2)),
+        noisy((2, 1, 5), [0, 9]),
+        noisy((2, 3, 1)),
+        np.array([[[1.0, nan]], [[nan, 2.0]]]),
+    ):
+        found = analyse(study(scores))
+        headlines.add(found.headline[:16])
+        assert " ".join([found.headline, *found.warnings]).count("too small") == (
+            "Nothing can be" not in found.headline
+        )
+    assert len(headlines) == 3, "each of the three ways to say it"
 
 
 def test_a_single_block_is_defined() -> None:
