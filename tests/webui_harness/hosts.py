@@ -140,9 +140,11 @@ def make_data(
     (folder / "config.json").write_text(json.dumps(given), encoding="utf-8")
     checkpoints = folder / "models" / "Stable-diffusion"
     _link(_checkpoint(host, checkpoint), checkpoints / f"{checkpoint}.safetensors")
+    layout = LAYOUTS[checkpoint]
+    beside = layout.small_config(host.root) if host.kind == "a1111" else layout.forge
+    if beside:
+        (checkpoints / f"{checkpoint}.yaml").write_text(beside, encoding="utf-8")
     if host.kind == "a1111":
-        small = LAYOUTS[checkpoint].small_config(host.root)
-        (checkpoints / f"{checkpoint}.yaml").write_text(small, encoding="utf-8")
         _tokenizer(folder / "hub")
     return folder
 

@@ -20,7 +20,9 @@ class Layout:
     texts: dict[str, Callable[[], Shapes]]
     """Text encoders by the prefix of their tensors' names."""
     config: str
-    """The host's own configuration of the real model, below its folder."""
+    """The configuration that AUTOMATIC1111 has for the real model, below its folder."""
+    forge: str = ""
+    """What Forge must find beside the file; it looks for one line of the original configuration."""
 
     def parts(self) -> list[tuple[str, Shapes]]:
         """Return prefix and tensors of every part of the checkpoint."""
@@ -28,7 +30,7 @@ class Layout:
         return [("model.diffusion_model", self.net.shapes()), ("first_stage_model", vae()), *own]
 
     def small_config(self, root: Path) -> str:
-        """Return the configuration of the web UI in `root` with the UNet made small."""
+        """Return the configuration of AUTOMATIC1111 in `root` with the UNet made small."""
         full = (root / self.config).read_text(encoding="utf-8")
         unet_part, mark, rest = full.partition("first_stage_config:")
         unet_part = re.sub(r"num_res_blocks: \d+", f"num_res_blocks: {self.net.blocks}", unet_part)
@@ -41,6 +43,12 @@ LAYOUTS = {
         Unet(blocks=1, depths=(1, 1, 1, 0), middle=1, context=768, linear=False),
         {"cond_stage_model": texts.clip},
         "configs/v1-inference.yaml",
+    ),
+    "small21": Layout(
+        Unet(blocks=2, depths=(1, 1, 1, 0), middle=1, context=1024, linear=True),
+        {"cond_stage_model": lambda: texts.open_clip(1024, 24)},
+        "repositories/stable-diffusion-stability-ai/configs/stable-diffusion/v2-inference-v.yaml",
+        forge="model: {params: {parameterization: v}}\n",
     ),
     "smallxl": Layout(
         Unet(blocks=2, depths=(0, 2, 10), middle=10, context=2048, linear=True, told=2816),
