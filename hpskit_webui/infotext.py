@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SCORE, MODE, SCORER, RULE = "HPS score", "HPS mode", "HPS scorer", "HPS rule"
 FURTHER, HELD_OUT = "HPS further scores", "HPS held out"
 CANDIDATES, KEEP, RANK, PROMPT, ERROR = "HPS candidates", "HPS keep", "HPS rank", "HPS prompt", "HPS error"
+NOTES = "HPS notes"
+"""Only in what programs get: the lines under the gallery."""
 _MOST = 24
 """Scores that one line lists."""
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|~?/|\\\\)(?:[^\s\\/'\",;]+[\\/])+")
@@ -164,6 +166,13 @@ def settle(job: Job, processed: Any) -> None:
     if job.failure:
         known[ERROR] = public(job.failure)
     processed.extra_generation_params = known
+
+
+def tell_programs(processed: Any, notes: Sequence[str]) -> None:
+    """Put what stands under the gallery into the answer to programs, which do not get it otherwise."""
+    if notes:
+        told = [public(note) for note in notes]
+        processed.extra_generation_params = {**processed.extra_generation_params, NOTES: told}
 
 
 # --- under the gallery ------------------------------------------------------------------------------------------------

@@ -78,8 +78,9 @@ class Job:
         infotext.settle(self, processed)
         if any(judged.known and not judged.text.strip() for judged in self.judged.values()):
             self.notes.append("there is no prompt, and a score tells how well an image suits its prompt.")
-        for note in [*infotext.lines(self, processed), *self.notes, *([self.failure] if self.failure else [])]:
-            processed.comments += f"HPS: {note}\n"
+        notes = [*infotext.lines(self, processed), *self.notes, *([self.failure] if self.failure else [])]
+        processed.comments += "".join(f"HPS: {note}\n" for note in notes)
+        infotext.tell_programs(processed, notes)
 
     # --- trouble ---
 

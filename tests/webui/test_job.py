@@ -35,6 +35,13 @@ def test_the_api_sees_values_and_no_nulls(web: Web) -> None:
     assert [float(value) for value in told] == web.scores(done)
 
 
+def test_the_api_sees_what_stands_under_the_gallery(web: Web) -> None:
+    done = web.txt2img({"mode": "best-of-n", "candidates": 3})
+    told = json.loads(done.js())["extra_generation_params"]["HPS notes"]
+    assert [f"HPS: {note}" for note in told] == done.comments.splitlines() and "best of 3" in told[0]
+    assert "HPS notes" not in done.infotexts[0]
+
+
 def test_files_carry_score_and_record(web: Web) -> None:
     done = web.txt2img(SCORE, batch_size=2)
     files = [each for each in web.saved if not each.grid]
