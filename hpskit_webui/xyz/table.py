@@ -8,6 +8,7 @@ import logging
 import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("hps")
 
 MOST_PICTURES = 240
+SHOWN_DIGITS = 4
+"""Digits behind the point of a score as `words` shows it."""
+MOST_NAMED = 4
+"""Cells of one score that are named."""
 LONGEST = 600
 """Characters of a line below the gallery: values may be whole prompts."""
 
@@ -32,10 +37,8 @@ def lines(plot: Plot) -> list[str]:
     groups = {shot.group for cell in plot.cells.values() for shot in cell.shots}
     scored = [place for place, cell in plot.cells.items() if cell.scores]
     if len(groups) == 1 and len(scored) > 1:
-        best = max(scored, key=lambda place: statistics.fmean(plot.cells[place].scores))
         luck = "; every cell has seeds of its own, so that this may be luck" if _seeds_differ(plot) else ""
-        named = f"{label(plot, best)} ({words(plot.cells[best].scores)}){luck}"
-        said.append(f"best cell by {next(iter(groups))[1]}: {named}")
+        said.append(f"{_best_line(plot, scored, next(iter(groups))[1])}{luck}")
     elif scored:
         what = "prompts or scorers differ between cells, and only scores of one prompt and one scorer compare"
         said.append(f"{len(scored)} cells scored" + (f"; {what}" if len(groups) > 1 else ""))
@@ -44,6 +47,22 @@ def lines(plot: Plot) -> list[str]:
         said.append(f"{missing} of {size(plot)} cells have no score")
     troubles = dict.fromkeys(cell.trouble for cell in plot.cells.values() if cell.trouble)
     return [cut(line) for line in [*said, *troubles, *_verdict(plot)]]
+
+
+def _best_line(plot: Plot, scored: Sequence[Place], by: str) -> str:
+    """Return which cell scores highest, or which ones do alike."""
+    (best,) = _leaders(plot).values()
+    value = words(plot.cells[best[0]].scores)
+    if len(best) == 1:
+        return f"best cell by {by}: {label(plot, best[0])} ({value})"
+    if len(best) == len(scored):
+        return f"no cell is better than another by {by}: all {len(scored)} that are scored tie at {value}"
+    return f"best cells by {by}: {len(best)} of {len(scored)} tie at {value}: {_named(plot, best)}"
+
+
+def _named(plot: Plot, places: Sequence[Place]) -> str:
+    more = f"; and {len(places) - MOST_NAMED} more" if len(places) > MOST_NAMED else ""
+    return "; ".join(label(plot, place) for place in places[:MOST_NAMED]) + more
 
 
 def cut(line: str) -> str:
@@ -181,34 +200,46 @@ def report(plot: Plot) -> Report:
     from ...hpskit import report as rp
 
     z, best = z_of(plot), _best(plot)
-    sections: list[Section] = [_headline(plot, best), rp.Note()]
+    sections: list[Section] = [_headline(plot), rp.Note()]
     sections += [_grid(plot, at, z, best) for at in range(len(plot.axes[2].values))]
     sections += [_table(plot, z), rp.Facts(_facts(plot))]
     names = " x ".join(f"{len(axis.values)} {axis.name}" for axis in plot.axes if axis.name)
     return rp.Report("Scores of an X/Y/Z plot", f"{names or 'One cell'}. Colours compare within a prompt.", sections)
 
 
-def _best(plot: Plot) -> set[Place]:
-    """Return the best cell of every prompt and scorer."""
-    found: dict[tuple[str, ...], tuple[float, Place]] = {}
-    for place, cell in plot.cells.items():
+def _leaders(plot: Plot) -> dict[tuple[str, ...], list[Place]]:
+    """Return the cells with the highest score of every prompt and scorer, as the grid reads.
+
+    More than one where they score alike as far as the figures are shown.
+    """
+    means: dict[tuple[str, ...], dict[Place, float]] = {}
+    for place in sorted(plot.cells, key=lambda at: at[::-1]):
+        cell = plot.cells[place]
         if cell.scores:
-            value = statistics.fmean(cell.scores)
-            group = cell.shots[0].group
-            if group not in found or value > found[group][0]:
-                found[group] = (value, place)
-    return {place for _, place in found.values()}
+            means.setdefault(cell.shots[0].group, {})[place] = round(statistics.fmean(cell.scores), SHOWN_DIGITS)
+    return {group: [at for at, mean in of.items() if mean == max(of.values())] for group, of in means.items()}
 
 
-def _headline(plot: Plot, best: set[Place]) -> Any:
+def _best(plot: Plot) -> set[Place]:
+    """Return the cells that are set off: the best of every prompt and scorer, unless all of them tie."""
+    sizes = Counter(cell.shots[0].group for cell in plot.cells.values() if cell.scores)
+    leaders = _leaders(plot).items()
+    return {place for group, places in leaders if len(places) < max(sizes[group], 2) for place in places}
+
+
+def _headline(plot: Plot) -> Any:
     from ...hpskit.report import Figure, Headline
 
-    places = [place for place in sorted(best) if plot.cells[place].scores]
     figures = [
-        Figure(words(plot.cells[place].scores), label(plot, place)[:120], f"best of {_group(plot, place)}")
-        for place in places[:4]
+        Figure(words(plot.cells[places[0]].scores), _leading(plot, places), f"best of {_group(plot, places[0])}")
+        for places in list(_leaders(plot).values())[:4]
     ]
     return Headline(figures or [Figure("-", "no cell has a score")])
+
+
+def _leading(plot: Plot, places: Sequence[Place]) -> str:
+    tie = f"{len(places)} cells tie: " if len(places) > 1 else ""
+    return f"{tie}{_named(plot, places)}"[:120]
 
 
 def _group(plot: Plot, place: Place) -> str:

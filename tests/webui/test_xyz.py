@@ -194,6 +194,29 @@ def test_seeds_that_differ_between_cells_are_said_to_be_luck(web: Web, grid: Any
     assert "luck" not in plot(web, grid, ("Steps", [1, 2, 3]), ("Nothing", [0]), panel=pool).comments
 
 
+def test_cells_that_score_alike_are_said_to_tie(web: Web, grid: Any) -> None:
+    """What is of no effect in a mode, such as its candidates, makes the same image in every cell."""
+    alike = ("[HPS] Candidates", [1, 2])
+    done = plot(web, grid, ("[HPS] Candidates", [1, 2, 3]), ("[HPS] Keep", [1, 2]))
+    assert "no cell is better than another by" in done.comments
+    assert f"all 6 that are scored tie at {float(rows(done)[0]['score']):.4f}" in done.comments
+    assert "best cell" not in done.comments
+    assert starred(done) == 0
+    assert "6 cells tie: " in page(done).read_text("utf-8")
+
+    done = plot(web, grid, ("Steps", [1, 6]), alike)
+    high = max(rows(done), key=lambda row: float(row["score"]))
+    named = "; ".join(f"Steps {high['Steps']}, [HPS] Candidates {count}" for count in (1, 2))
+    assert f"2 of 4 tie at {float(high['score']):.4f}: {named}\n" in done.comments
+    assert starred(done) == 2
+
+    assert starred(plot(web, grid, ("Steps", [1, 6]), ("Nothing", [0]))) == 1
+
+
+def starred(done: Any) -> int:
+    return page(done).read_text("utf-8").count('class="star"')
+
+
 def test_prompts_are_never_set_side_by_side(web: Web, grid: Any) -> None:
     done = plot(web, grid, ("Prompt S/R", ["a red circle", "<script>x</script> cat"]), ("Nothing", [0]))
     assert "best cell" not in done.comments
