@@ -102,9 +102,12 @@ class Options:
         for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and least <= value <= most):
-                raise SelectionError(f"{name} is {value}; it must be from {least} to {most}.")
+                raise SelectionError(
+                    f"{said(name)} is {_shown(value)}; it must be from {_shown(least)} to {_shown(most)}."
+                )
         if self.mode in (BEST, BEST_FIRST) and self.keep > self.candidates:
-            raise SelectionError(f"keep is {self.keep}, but there are only {self.candidates} candidates.")
+            there = "is only 1 candidate" if self.candidates == 1 else f"are only {self.candidates:,} candidates"
+            raise SelectionError(f"{said('keep')} is {self.keep}, but there {there}: keep fewer or make more.")
 
     @property
     def active(self) -> bool:
@@ -128,6 +131,29 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "max_drift": (0, 180),
 }
 NAMES = tuple(field.name for field in fields(Options))
+WORDS: Mapping[str, str] = {
+    "mode": "Mode",
+    "scorer": "Scorer",
+    "guards": "Further scorers",
+    "rule": "Rule",
+    "candidates": "Candidates",
+    "keep": "Keep",
+    "stop": "Stop early",
+    "target": "Stop at score",
+    "seconds": "Stop after seconds",
+    "prompt": "Score against",
+    "clean_prompt": "Leave weights, brackets, LoRA tags, BREAK and AND out of the prompt",
+    "method": "Search method",
+    "gradient_method": "Gradient method",
+    "iterations": "Iterations",
+    "population": "Population",
+    "screen": "Screen",
+    "max_drift": "Largest turn",
+    "held_out": "Held-out scorer",
+    "save_noise": "Save the noise (no seed gives it again)",
+    "noise_file": "Begin with a noise file",
+}
+"""What the panel calls the options, and the axes of plots, too; a test holds the panel to it."""
 _WHOLE = ("candidates", "keep", "iterations", "population", "screen")
 _REAL = ("target", "seconds", "max_drift")
 _FLAGS = ("clean_prompt", "save_noise")
@@ -178,11 +204,30 @@ def _typed(name: str, value: Any) -> Any:
         if name in _FLAGS:
             return _flag(value)
     except (TypeError, ValueError, OverflowError):
-        raise SelectionError(f"{name} is {value!r}, which cannot be understood.") from None
+        raise SelectionError(f"{said(name)} is {value!r}; it must be {_expected(name)}.") from None
     if not isinstance(value, str):
-        raise SelectionError(f"{name} is {value!r}; expected a text.")
+        raise SelectionError(f"{said(name)} is {value!r}; it must be a text.")
     text = value.strip()
     return "" if name in _MAY_BE_NONE and text.lower() == NONE.lower() else text
+
+
+def said(name: str) -> str:
+    """Return what an error calls an option: the panel's words, and the name that programs use where it differs."""
+    words = WORDS[name]
+    return words if words.lower() == name else f"{words} ({name})"
+
+
+def _shown(number: float) -> str:
+    return f"{int(number):,}" if math.isfinite(number) and number == int(number) else f"{number:,}"
+
+
+def _expected(name: str) -> str:
+    if name in _FLAGS:
+        return "true or false"
+    if name in LIMITS:
+        least, most = LIMITS[name]
+        return f"a {'whole ' * (name in _WHOLE)}number from {_shown(least)} to {_shown(most)}"
+    return "a list of names" if name == "guards" else "a text"
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -208,4 +253,4 @@ def _flag(value: Any) -> bool:
 
 def _one_of(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        raise SelectionError(f'{name} is "{value}"; choose one of {", ".join(known)}.')
+        raise SelectionError(f'{said(name)} is "{value}"; choose one of {", ".join(known)}.')

@@ -21,12 +21,16 @@ METHODS = (*options.SEARCH_METHODS, *options.GRADIENT_METHODS)
 
 @dataclass(frozen=True)
 class AxisKind:
-    """One of our axes: its name in the list, the option that it sets, and what its values are."""
+    """One of our axes: the option that it sets, and what its values are."""
 
-    name: str
     option: str
     type: Callable[[Any], Any] = str
     choices: Callable[[], Sequence[str]] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the panel calls the option; the methods of search and gradient are one axis."""
+        return "Method" if self.option == "method" else options.WORDS[self.option]
 
     @property
     def label(self) -> str:
@@ -34,7 +38,7 @@ class AxisKind:
         return PREFIX + self.name
 
     def option_for(self, value: Any) -> str:
-        """Return which option a value sets: the methods of search and gradient are one axis."""
+        """Return which option a value sets; there are two for methods."""
         return "gradient_method" if self.option == "method" and value in options.GRADIENT_METHODS else self.option
 
     def apply(self, p: Any, value: Any, values: Any) -> None:
@@ -62,18 +66,18 @@ def _scorers() -> list[str]:
 
 
 KINDS = (
-    AxisKind("Mode", "mode", choices=lambda: list(options.MODES)),
-    AxisKind("Scorer", "scorer", choices=_scorers),
-    AxisKind("Rule", "rule", choices=lambda: list(options.RULES)),
-    AxisKind("Candidates", "candidates", int),
-    AxisKind("Keep", "keep", int),
-    AxisKind("Stop", "stop", choices=lambda: list(options.STOPS)),
-    AxisKind("Target", "target", float),
-    AxisKind("Method", "method", choices=lambda: list(METHODS)),
-    AxisKind("Iterations", "iterations", int),
-    AxisKind("Population", "population", int),
-    AxisKind("Seeds tried first", "screen", int),
-    AxisKind("Max drift", "max_drift", float),
+    AxisKind("mode", choices=lambda: list(options.MODES)),
+    AxisKind("scorer", choices=_scorers),
+    AxisKind("rule", choices=lambda: list(options.RULES)),
+    AxisKind("candidates", int),
+    AxisKind("keep", int),
+    AxisKind("stop", choices=lambda: list(options.STOPS)),
+    AxisKind("target", float),
+    AxisKind("method", choices=lambda: list(METHODS)),
+    AxisKind("iterations", int),
+    AxisKind("population", int),
+    AxisKind("screen", int),
+    AxisKind("max_drift", float),
 )
 
 

@@ -91,7 +91,7 @@ def test_labels_and_spellings_mean_the_same(web: Web) -> None:
 )
 def test_wrong_values_are_refused_by_name(web: Web, field: str, value: Any) -> None:
     options, errors = web.module("options"), web.pack("hpskit.errors")
-    with pytest.raises(errors.SelectionError, match=field):
+    with pytest.raises(errors.SelectionError, match=f"(?i){field}"):
         options.read([{field: value}])
 
 
@@ -117,3 +117,36 @@ def test_none_is_no_noise_file_and_no_held_out_scorer(web: Web) -> None:
     for text in ("None", "none", "", " "):
         chosen = options.read([{"noise_file": text, "held_out": text}])
         assert (chosen.noise_file, chosen.held_out) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("given_values", "words"),
+    [
+        ({"seconds": -3}, "Stop after seconds (seconds) is -3; it must be from 0 to 1,000,000."),
+        ({"max_drift": 180.5}, "Largest turn (max_drift) is 180.5; it must be from 0 to 180."),
+        ({"population": 10**9}, "Population is 1,000,000,000; it must be from 1 to 256."),
+        ({"target": float("nan")}, "Stop at score (target) is nan; it must be from -1,000,000 to 1,000,000."),
+        ({"screen": "x"}, "Screen is 'x'; it must be a whole number from 1 to 4,096."),
+        ({"stop": "soon"}, 'Stop early (stop) is "soon"; choose one of never, quick, normal, thorough.'),
+        (
+            {"mode": "best-of-n", "keep": 9, "candidates": 1},
+            "Keep is 9, but there is only 1 candidate: keep fewer or make more.",
+        ),
+        (
+            {"mode": "best-of-n", "keep": 9, "candidates": 4},
+            "Keep is 9, but there are only 4 candidates: keep fewer or make more.",
+        ),
+    ],
+)
+def test_errors_name_what_people_and_programs_call_it(web: Web, given_values: dict[str, Any], words: str) -> None:
+    options, errors = web.module("options"), web.pack("hpskit.errors")
+    with pytest.raises(errors.SelectionError) as caught:
+        options.read([given_values])
+    assert str(caught.value) == words
+
+
+def test_the_words_are_those_of_the_panel_and_of_the_axes(web: Web) -> None:
+    options, axes = web.module("options"), web.module("xyz.axes")
+    assert [options.WORDS[name] for name in options.NAMES] == [control.label for control in web.script().controls]
+    for kind in axes.KINDS:
+        assert kind.name == ("Method" if kind.option == "method" else options.WORDS[kind.option])
