@@ -191,7 +191,7 @@ class FirstPass(Job):
         assert made is not None
         sampling.arm(p, [winner.seed for winner in winners], [made.subseeds[winner.place] for winner in winners])
         if made.trouble is None:
-            ranks = [f"{made.rank_of(winner)} of {len(made.pool.candidates)}" for winner in winners]
+            ranks = [f"{made.rank_of(one)} of {len(made.pool.candidates)} {_by_first_pass(one)}" for one in winners]
             self.ranks.update(zip(self._numbers(p), ranks))  # noqa: B905 the last batch may be short
             self._first.update(zip(self._numbers(p), [winner.judged for winner in winners]))  # noqa: B905
 
@@ -258,3 +258,8 @@ class FirstPass(Job):
             if made.cells:
                 kept = {winner.place for winner in made.winners}
                 processed.images.append(strip.draw(made.cells, kept))
+
+
+def _by_first_pass(winner: Candidate) -> str:
+    """Say what a rank is by: the score beside it is the finished image's, which finishing may have changed."""
+    return f"by first pass ({winner.judged.words()})" if winner.judged.known else "by first pass"

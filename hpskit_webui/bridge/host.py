@@ -54,6 +54,8 @@ MINIATURES = {
     "hps-tiny-shapes (miniature for trials: judges coloured shapes only)": "hps-tiny-shapes",
 }
 """What the panel calls the scorers that know coloured shapes only, with their ids."""
+TRIAL = "hps-tiny-shapes"
+"""The one of them to begin with."""
 SMALL = 50_000_000
 """Networks with fewer parameters gain nothing from half precision."""
 
@@ -101,8 +103,9 @@ def _missing(chosen: Card, error: CheckpointMissing) -> str:
     size = sum(file.bytes or 0 for file in chosen.files) / 1e9
     names = " and ".join(file.name for file in chosen.files)
     return (
-        f"{chosen.name} is not on this machine yet. Press Download in the HPS tab ({size:.1f} GB, once), "
-        f"or put {names} into {models_folder()}."
+        f"{chosen.name} is not on this machine yet. Press Download in the tab HPS > Models ({size:.1f} GB, once), "
+        f"or put {names} into {models_folder()}. To try things out without it choose {TRIAL}: it knows coloured "
+        "shapes only."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,6 +46,15 @@ def test_only_winners_get_the_hires_pass_and_it_is_the_hosts(web: Web) -> None:
     assert len(web.calls) - before == 5 * first + (both - first)
     [picture] = web.pictures(done)
     assert picture.convert("RGB").tobytes() == alone(web, web.seeds(done)[0], sampler_name="Euler a", **HIRES)
+
+
+def test_a_rank_is_told_with_the_first_passs_score(web: Web) -> None:
+    """Finishing may turn the order round, and then rank and score of an image seem to contradict each other."""
+    done = web.txt2img({**BEST, "keep": 2}, sampler_name="Euler a", **HIRES)
+    for place, (seed, rank) in enumerate(zip(web.seeds(done), web.field(done, "HPS rank"), strict=True), 1):
+        [first] = web.scores(web.txt2img({"mode": "score"}, seed=seed, sampler_name="Euler a", steps=3))
+        found = re.fullmatch(rf"{place} of 5 by first pass \((-?[0-9.]+)\)", rank)
+        assert found and float(found[1]) == pytest.approx(first, abs=1e-3)
 
 
 def test_results_come_in_batches_that_divide_them(web: Web) -> None:

@@ -61,7 +61,7 @@ def test_what_is_missing_is_said_with_the_nearest_thing_to_do(
     for name in ("HPS_MODELS", "HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     errors = import_module("hps_pack.hpskit.errors")
-    with pytest.raises(errors.CheckpointMissing, match="Press Download in the HPS tab") as caught:
+    with pytest.raises(errors.CheckpointMissing, match="Press Download in the tab HPS > Models") as caught:
         host.locate("hps-v2.1")
     assert str(host.models_folder()) in str(caught.value)
 

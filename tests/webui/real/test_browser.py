@@ -47,7 +47,7 @@ def files(ui: WebPage, pattern: str) -> list[Path]:
 def test_the_panel_shows_what_a_mode_needs_and_what_a_scorer_lacks(ui: WebPage) -> None:
     ui.open("txt2img")
     panel(ui, scorer="hps-v2.1", mode="Best of N: judge finished")
-    ui.says("script_txt2img_hps_missing", "Press Download in the HPS tab")
+    ui.says("script_txt2img_hps_missing", "Press Download in the tab HPS > Models")
     assert ui["script_txt2img_hps_candidates"].is_visible()
     assert not ui["script_txt2img_hps_noise_file"].is_visible()
     title = ui["script_txt2img_hps_panel"].locator(".label-wrap").first
