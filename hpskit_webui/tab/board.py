@@ -9,7 +9,8 @@ import gradio as gr
 
 from ...hpskit.report.markup import tag
 from ..bridge import access
-from ..record import pictures, recording
+from ..record import recording
+from . import purge as tab_purge
 from .view import Lines, Picture, guarded, said, table
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ SORT_LABELS = {
     "steps": "steps",
     "CFG scale": "cfg",
 }
-CONFIRM = "This cannot be undone. Image files are not touched."
 UNSEEN = ["hps-unseen"]
 """Class of what only the script of the page uses; gradio leaves what is not visible out of the page."""
 
@@ -49,7 +49,9 @@ def build(part: Any) -> None:
         purge = gr.Button("Delete rows...", elem_id="hps_board_purge")
     status = gr.HTML(elem_id="hps_board_status")
     with gr.Row(visible=False) as asking:
-        days = gr.Number(0, label="Only rows older than so many days (0: all rows)", elem_id="hps_board_days")
+        days = gr.Number(
+            tab_purge.DAYS, label="Only rows older than so many days (0: all rows)", elem_id="hps_board_days"
+        )
         really = gr.Button("Delete them", variant="stop", elem_id="hps_board_really")
         no = gr.Button("Keep them", elem_id="hps_board_no")
     with gr.Row(visible=False) as asking_one:
@@ -63,7 +65,7 @@ def build(part: Any) -> None:
         drop = gr.Button("Delete this row...", interactive=False, elem_id="hps_board_drop")
     infotext = gr.Textbox("", label="Text of the row", lines=4, visible=False, elem_id="hps_board_infotext")
     rows = gr.HTML(said("Press Show."), elem_id="hps_board_rows")
-    page, ids = gr.State(0), gr.State([])
+    page, ids, asked = gr.State(0), gr.State([]), gr.State(None)
     clicked = gr.Textbox("", label="Clicked row", elem_id="hps_board_clicked", elem_classes=UNSEEN)
     again = gr.Button("Show again", elem_id="hps_board_again", elem_classes=UNSEEN)
 
@@ -145,32 +147,39 @@ def build(part: Any) -> None:
 
     def ask_one(place: Any, known: list[int]) -> dict[Any, Any]:
         _row(place, known)
-        words = f"Delete row {str(place).partition(':')[0]} of the ledger? {CONFIRM}"
+        words = f"Delete row {str(place).partition(':')[0]} of the ledger? {tab_purge.CONFIRM}"
         return {asking_one: gr.update(visible=True), asking: gr.update(visible=False), status: said(words)}
 
     drop.click(safely(ask_one), inputs=[chosen, ids], outputs=[asking_one, asking, status])
     no_one.click(lambda: (gr.update(visible=False), ""), outputs=[asking_one, status])
 
-    def ask() -> dict[Any, Any]:
+    def question(age: Any, *values: Any, before: str = "") -> dict[Any, Any]:
         access.insist_private()
-        count = recording.opened().summary().rows
-        return {
-            asking: gr.update(visible=True),
-            asking_one: gr.update(visible=False),
-            status: gr.update(value=said(f"Delete rows of the ledger, which holds {count:,}? {CONFIRM}")),
-        }
+        wish = tab_purge.ask(age)
+        words = tab_purge.question(wish, _query(0, *values))
+        return {asked: wish, status: said(f"{before}\n{words}"), really: gr.update(value=wish.button())}
 
-    purge.click(safely(ask), outputs=[asking, asking_one, status])
-    no.click(lambda: (gr.update(visible=False), ""), outputs=[asking, status])
+    def ask(*values: Any) -> dict[Any, Any]:
+        opened = {asking: gr.update(visible=True), asking_one: gr.update(visible=False), days: tab_purge.DAYS}
+        return {**question(tab_purge.DAYS, *values), **opened}
 
-    def clear(age: Any, *values: Any) -> dict[Any, Any]:
+    purge.click(safely(ask), inputs=filters, outputs=[asking, asking_one, status, days, asked, really])
+    unasked = guarded(status, {asked: None, really: gr.update(value="Delete them")})
+    days.change(unasked(question), inputs=[days, *filters], outputs=[status, asked, really])
+    no.click(lambda: (gr.update(visible=False), "", None), outputs=[asking, status, asked])
+
+    def clear(age: Any, wish: Any, *values: Any) -> dict[Any, Any]:
+        """Delete what was asked; when the field says another thing by now, or the ledger holds others, ask anew."""
         access.insist_private()
-        older = float(age or 0)
-        count = recording.opened().purge(before=time.time() - 86400 * older if older > 0 else None)
-        pictures.forget()
-        return {**listed(0, *values), status: gr.update(value=said(f"{count:,} rows are deleted."))}
+        if wish is None or tab_purge.days_of(age) != wish.days:
+            return question(age, *values)
+        count = tab_purge.purge(wish)
+        if count is None:
+            return question(age, *values, before=tab_purge.CHANGED)
+        gone = f"{tab_purge.rows(count)} {'is' if count == 1 else 'are'} deleted."
+        return {**listed(0, *values), status: gr.update(value=said(gone)), asked: None}
 
-    really.click(safely(clear), inputs=[days, *filters], outputs=shown)
+    really.click(unasked(clear), inputs=[days, asked, *filters], outputs=[*shown, asked, really])
 
     def write(*values: Any) -> dict[Any, Any]:
         access.insist_private()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -152,8 +152,11 @@ def insist_own_page(request: Any) -> None:
         check_headers({str(name).lower(): str(value) for name, value in known})
 
 
-def guarded(status: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Turn errors of a callback that returns {component: update} into a remark in the component `status`."""
+def guarded(status: Any, failed: Mapping[Any, Any] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Turn errors of a callback that returns {component: update} into a remark in the component `status`.
+
+    `failed` are further updates of an error, such as what takes an older result away.
+    """
 
     def wrap(work: Callable[..., Any]) -> Callable[..., Any]:
         def safe(request: gr.Request, *args: Any) -> Any:
@@ -161,10 +164,13 @@ def guarded(status: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 insist_own_page(request)
                 return work(*args)
             except (HpsError, Refused) as error:
-                return {status: gr.update(value=trouble(str(error)))}
+                return {**(failed or {}), status: gr.update(value=trouble(str(error)))}
             except Exception as error:
                 log.exception("A step of the HPS tab failed.")
-                return {status: gr.update(value=trouble(f"This failed: {type(error).__name__}: {error}"))}
+                return {
+                    **(failed or {}),
+                    status: gr.update(value=trouble(f"This failed: {type(error).__name__}: {error}")),
+                }
 
         return safe
 

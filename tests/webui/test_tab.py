@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html.parser
 import json
+import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +218,93 @@ def test_a_row_is_deleted_after_a_second_press_only(web: Any) -> None:
     fire(made["hps_board_really_one"], "click", second, ids, 0, *filters)
     assert [row.id for row in ledger.rows().rows] == [ids[0]]
     assert "Choose a row" in fire(made["hps_board_drop"], "click", None, ids)["hps_board_status"]["value"]
+
+
+FILTERS = ("", "any", "any", "any", "any", "seed")
+FOUND = ("fox", *FILTERS[1:])
+
+
+class Deleting:
+    """The leaderboard's "Delete rows...", with what it asked; three rows of a circle, two of a fox, ten days old."""
+
+    def __init__(self, web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made = part(web, "board")
+        self.ledger = web.module("record.recording").opened()
+        self.asked: Any = None
+        self.label = ""
+        web.txt2img(SCORE, prompt="a circle", seed=3, batch_size=3)
+        with monkeypatch.context() as patch:
+            patch.setattr(self.ledger, "_clock", lambda: time.time() - 10 * 86400)
+            web.txt2img(SCORE, prompt="a fox", seed=6, batch_size=2)
+
+    def press(self, button: str, *values: Any, event: str = "click") -> str:
+        """Press a button of the part, keep what it asks, and return what it says."""
+        changed = self.made[f"hps_board_{button}"].fire(event, type("Request", (), {})(), *values)
+        told = {getattr(block, "elem_id", None): update for block, update in changed.items()}
+        [self.asked] = [new for block, new in changed.items() if type(new).__name__ in ("Asked", "NoneType")] or [0]
+        self.label = told.get("hps_board_really", {}).get("value", "")
+        if button == "purge":
+            assert told["hps_board_days"] == 30
+        status = told["hps_board_status"]
+        return str(status["value"] if isinstance(status, dict) else status)
+
+    total = property(lambda self: self.ledger.rows().total)
+
+
+@pytest.fixture
+def deleting(web: Any, monkeypatch: pytest.MonkeyPatch) -> Deleting:
+    return Deleting(web, monkeypatch)
+
+
+@pytest.mark.parametrize("age", [None, "", -1, -0.5, math.nan, math.inf, -math.inf, True, "0"])
+def test_no_row_goes_for_what_is_no_number_of_days(deleting: Deleting, age: Any) -> None:
+    deleting.press("purge", *FILTERS)
+    deleting.press("days", 5, *FILTERS, event="change")
+    asked = deleting.asked
+    assert "Nothing is deleted" in deleting.press("really", age, asked, *FILTERS) and deleting.total == 5
+    assert "Nothing is deleted" in deleting.press("days", age, *FILTERS, event="change")
+    assert deleting.asked is None and deleting.label == "Delete them"
+
+
+def test_the_question_says_how_many_rows_go_and_just_those_go(deleting: Deleting, web: Any) -> None:
+    words = deleting.press("purge", *FILTERS)
+    assert "No row is older than 30 days" in words and "holds 5 rows" in words and deleting.label == "Delete 0 rows"
+    words = deleting.press("days", 5, *FILTERS, event="change")
+    assert "Delete 2 rows that are older than 5 days, of 5?" in words and deleting.label == "Delete 2 rows"
+    assert "2 rows are deleted" in deleting.press("really", 5, deleting.asked, *FILTERS) and deleting.total == 3
+    assert {row.prompt for row in deleting.ledger.rows().rows} == {"a circle"}
+    assert "Delete all 3 rows of the ledger?" in deleting.press("days", 0, *FILTERS, event="change")
+    asked = deleting.asked
+    web.txt2img(SCORE, prompt="made in between", seed=9)
+    assert "3 rows are deleted" in deleting.press("really", 0, asked, *FILTERS)
+    assert [row.prompt for row in deleting.ledger.rows().rows] == ["made in between"]
+
+
+def test_the_question_says_that_a_filter_does_not_count(deleting: Deleting) -> None:
+    assert "hides go, too" not in deleting.press("days", 5, *FILTERS, event="change")
+    assert "rows that it hides go, too" in deleting.press("days", 5, *FOUND, event="change")
+    assert "all 5 rows of the ledger, not only the 2 shown?" in deleting.press("days", 0, *FOUND, event="change")
+
+
+def test_rows_are_asked_for_anew_when_they_are_others_by_now(deleting: Deleting) -> None:
+    deleting.press("purge", *FILTERS)
+    # The field says another thing than the question did, as when its own answer is still under way.
+    assert "Delete all 5 rows" in deleting.press("really", 0, deleting.asked, *FILTERS) and deleting.total == 5
+    asked = deleting.asked
+    deleting.ledger.delete([deleting.ledger.rows().rows[0].id])
+    words = deleting.press("really", 0, asked, *FILTERS)
+    assert "has changed" in words and "Delete all 4 rows" in words and deleting.total == 4
+    assert "Delete all 4 rows" in deleting.press("really", 0, None, *FILTERS) and deleting.total == 4
+    assert "4 rows are deleted" in deleting.press("really", 0, deleting.asked, *FILTERS) and deleting.total == 0
+
+
+def test_rows_of_a_clock_that_was_wrong_are_rows_as_well(
+    deleting: Deleting, web: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deleting.ledger, "_clock", lambda: time.time() + 1e6)
+    web.txt2img(SCORE, prompt="of the future", seed=9)
+    assert "Delete all 6 rows" in deleting.press("days", 0, *FILTERS, event="change")
+    assert "6 rows are deleted" in deleting.press("really", 0, deleting.asked, *FILTERS)
 
 
 def test_a_clicked_row_is_the_chosen_one(web: Any) -> None:
