@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hpskit.errors import NoiseError
+from ..bridge import access
 
 if TYPE_CHECKING:
     from ...hpskit.search.noise_file import StoredNoise
@@ -96,21 +96,41 @@ def content(name: str) -> bytes:
 def locate(name: str) -> Path:
     """Return the path of a noise file inside the host's output folders; raises NoiseError."""
     roots = folders()
-    given = Path(name.strip().strip('"'))
-    given = given if given.name.endswith(".safetensors") else path_of(given)
+    typed = Path(name.strip().strip('"'))
+    given = typed if typed.name.endswith(".safetensors") else path_of(typed) if typed.name else typed
     paths = [path for root in roots if (path := _inside(root, given)) is not None]
-    for path in paths:
-        with suppress(OSError):  # a name that is longer than any
-            if path.is_file():
-                return path
+    found = next((path for path in paths if _is_file(path)), None)
+    if found is not None:
+        return found
     if not paths:
-        raise NoiseError(
-            f'"{given.name[:200]}" lies outside the output folders of the web UI; copy it into one of them.'
-        )
+        raise NoiseError(f'"{str(typed)[:200]}" lies outside {_looked(roots)}; copy it into one of them.')
     raise NoiseError(
-        f'There is no noise file "{given.name[:200]}" in the output folders. It is written beside an image, under the '
-        f'image\'s name with "{SUFFIX}", when its noise was optimised.'
+        f'{_missing(typed, given, roots)} "{str(typed)[:200]}" in {_looked(roots)}. Choose one from the list, or write '
+        f'the path of a noise file (it ends in "{SUFFIX}") or of the saved image that it lies beside, in full or from an '
+        "output folder on."
     )
+
+
+def _missing(typed: Path, given: Path, roots: list[Path]) -> str:
+    if typed == given:
+        return "There is no noise file"
+    pictures = (_inside(root, typed) for root in roots)
+    there = any(path is not None and _is_file(path) for path in pictures)
+    return "No noise file lies beside" if there else "There is no noise file for"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than any
+        return False
+
+
+def _looked(roots: list[Path]) -> str:
+    """Return where noise files are looked for, in words; with the folders only where the person may know them."""
+    named = [str(root) for root in roots if not any(other in root.parents for other in roots)]
+    told = f" ({', '.join(named)})" if named and not access.why_no_folders() else ""
+    return f"the output folders of the web UI{told}"
 
 
 def _inside(root: Path, given: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterator
@@ -17,11 +18,16 @@ _DEEP, _FOLDERS, _LOOKED = 3, 2000, 24
 """Levels below an output folder, folders that are known, and the newest of them that are looked into."""
 _LARGEST = 1 << 23
 """Bytes of the largest file that is compared with a checksum."""
+_COMPARED = 400
+"""Files whose checksums are compared at most: the images of one noise may be many."""
 
 
 def names() -> list[str]:
-    """Return the newest noise files in the output folders, newest first, as the panel's field takes them."""
-    return [_name(path) for path in _newest()]
+    """Return the newest noise files in the output folders, newest first, as the panel's field takes them.
+
+    Every image has its own file, also one that was made again; of files with one content the newest is named.
+    """
+    return [_name(path) for path, _ in _different()]
 
 
 def with_checksum(beginning: str) -> str:
@@ -29,11 +35,29 @@ def with_checksum(beginning: str) -> str:
     wanted = beginning.strip().lower()
     if len(wanted) < 8:
         return ""
-    for path in _newest():
+    return next((_name(path) for path, digest in _different() if digest.startswith(wanted)), "")
+
+
+def _different() -> list[tuple[Path, str]]:
+    """Return the newest files that differ, with their checksums; "" for one that is too large to be compared."""
+    found: list[tuple[Path, str]] = []
+    known: set[str] = set()
+    for path in _newest()[:_COMPARED]:
         with suppress(OSError):
-            if path.stat().st_size <= _LARGEST and hashlib.sha256(path.read_bytes()).hexdigest().startswith(wanted):
-                return _name(path)
-    return ""
+            about = path.stat()
+            digest = _digest(path, about.st_size, about.st_mtime_ns) if about.st_size <= _LARGEST else ""
+            if digest not in known:
+                found.append((path, digest))
+            known |= {digest} if digest else set()
+        if len(found) >= MOST:
+            break
+    return found
+
+
+@functools.lru_cache(2 * _COMPARED)
+def _digest(path: Path, size: int, time: int) -> str:
+    """Return the SHA-256 of a file, which is read once for its size and time."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _newest() -> list[Path]:
@@ -44,8 +68,7 @@ def _newest() -> list[Path]:
             if len(known) >= _FOLDERS:
                 break
     looked = sorted(known, key=lambda folder: -known[folder])[:_LOOKED]
-    found = [entry for folder in looked for entry in _files(folder)]
-    return [path for _, path in sorted(found, reverse=True)[:MOST]]
+    return [path for _, path in sorted((entry for folder in looked for entry in _files(folder)), reverse=True)]
 
 
 def _below(folder: Path, levels: int) -> Iterator[tuple[Path, float]]:

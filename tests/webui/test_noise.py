@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -300,6 +301,60 @@ def test_a_missing_file_and_another_size_are_explained(web: Web) -> None:
         and "HPS error" in done.infotexts[0]
         and len(web.pictures(done)) == 1
     )
+
+
+def test_a_name_that_leads_nowhere_is_told_as_it_was_typed(web: Web) -> None:
+    web.boot()
+    files, errors = web.module("noise.files"), web.pack("hpskit.errors")
+    (outputs(web) / "plain.png").write_bytes(b"an image")
+
+    def told(name: str) -> str:
+        with pytest.raises(errors.NoiseError) as caught:
+            files.locate(name)
+        return str(caught.value)
+
+    words = told("nonsense.banana")
+    assert words.startswith(
+        f'There is no noise file for "nonsense.banana" in the output folders of the web UI ({outputs(web)}'
+    )
+    assert "nonsense.hps" not in words and 'ends in ".hps-noise.safetensors" or of the saved image' in words
+    assert told("plain.png").startswith('No noise file lies beside "plain.png"')
+    assert told("day/n.safetensors").startswith('There is no noise file "day/n.safetensors" in')
+    assert told("/etc/passwd").startswith('"/etc/passwd" lies outside the output folders')
+    web.host("shared").cmd_opts.share = True  # folders of the server are nothing for others
+    assert str(outputs(web)) not in told("nonsense.banana") + told("/etc/passwd")
+
+
+def test_a_noise_is_offered_once_and_each_of_its_images_leads_to_it(web: Web) -> None:
+    done = web.txt2img(SEARCH)
+    [first] = noise_files(web)
+    for _ in range(2):
+        again = web.txt2img({"mode": "score", "noise_file": str(first)})
+    web.txt2img(SEARCH, seed=9)
+    files, recent = web.module("noise.files"), web.module("noise.recent")
+    offered = [files.locate(name) for name in recent.names()]
+    assert len({file.read_bytes() for file in noise_files(web)}) == len(offered) == 2 < len(set(noise_files(web)))
+    [tag] = web.field(again, "HPS noise")
+    assert files.locate(recent.with_checksum(tag)).read_bytes() == first.read_bytes()
+    picture = web.saved[2].path  # of the second remake
+    remade = web.txt2img({"mode": "score", "noise_file": str(picture)})
+    assert rgb(web.pictures(remade)[0]) == rgb(web.pictures(done)[0])
+    first.unlink()  # a remade image stands on its own
+    remade = web.txt2img({"mode": "score", "noise_file": recent.with_checksum(tag)})
+    assert rgb(web.pictures(remade)[0]) == rgb(web.pictures(done)[0])
+
+
+def test_many_images_of_one_noise_hide_no_other(web: Web) -> None:
+    web.boot()
+    recent = web.module("noise.recent")
+    for k in range(recent.MOST + 5):
+        file = outputs(web) / f"{k:03}.hps-noise.safetensors"
+        file.write_bytes(b"rare" if k == 0 else b"often")
+        os.utime(file, (k, k))
+    assert recent.names() == [f"{recent.MOST + 4:03}.hps-noise.safetensors", "000.hps-noise.safetensors"]
+    for k in range(recent.MOST + 5):
+        (outputs(web) / f"{k:03}.hps-noise.safetensors").write_bytes(bytes([k]))
+    assert len(recent.names()) == recent.MOST
 
 
 def test_another_seed_is_kept_and_said(web: Web) -> None:
