@@ -17,7 +17,7 @@ from .contrasts import Family, Method, compare, mean_of, p_above
 from .records import CLEAR, Analysis, Comparison, Study, Units
 from .repeats import repeated_blocks
 from .rounding import without_rounding
-from .standings import standings
+from .standings import linked, standings
 from .verdict import headline
 
 Array = NDArray[np.float64]
@@ -55,7 +55,10 @@ def analyse(
         others = {k: axis_family(study, v, name) for k, v in parts.items()}
         by_axis[name] = _compared(family, method, others)
     placed = standings(study, scores, parts)
-    order = tuple(sorted(range(len(placed)), key=lambda k: (np.isnan(placed[k].relative), -placed[k].relative, k)))
+    near = linked(scores, study.seeds_shared, study.reference)
+    order = tuple(
+        sorted(range(len(placed)), key=lambda k: (np.isnan(placed[k].relative), not near[k], -placed[k].relative, k))
+    )
     blocks = mean_of(scores, 2) if method.units == "prompts" or not method.paired else scores.reshape(len(scores), -1)
     found = Analysis(
         units=method.units,
@@ -154,12 +157,14 @@ def contenders(
 
     A setting leaves when a one-sided test at alpha / (settings - 1) puts it below any of the first 20 that stand before
     it, so that the true best stays with a probability of at least 1 - alpha. Whoever is clearly worse in `comparisons`
-    (with their positions) leaves as well. The first one always stays.
+    (with their positions) leaves as well, and whoever shares no block with the first one, not even through others, for
+    it cannot be judged. The first one always stays.
     """
     pairs = np.array([(high, low) for at, low in enumerate(order) for high in order[: min(at, RIVALS)]]).T
     names = ("",) * pairs.shape[1]
     p = p_above(Family(names, names, scores[pairs[0]][:, None], scores[pairs[1]][:, None]), method)
     level = (1 - method.confidence) / (len(order) - 1)
     out = set(pairs[1][p <= level + 1e-12].tolist())
+    out |= set(np.flatnonzero(~linked(scores, method.paired, order[0])).tolist())
     out |= {place for place, one in comparisons if one.verdict == CLEAR and one.difference < 0}
     return (order[0], *(place for place in order[1:] if place not in out))

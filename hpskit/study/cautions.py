@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ..stats.bootstrap import ENOUGH_FREEDOM
 from ..stats.planning import units_needed
 from .records import CLEAR, LEANING, Analysis, Study
-from .verdict import counted, points, some
+from .standings import linked
+from .verdict import counted, points, prompts_judged, some
 
 Array = NDArray[np.float64]
 
@@ -34,6 +35,7 @@ def warnings_of(study: Study, found: Analysis, scores: Array, repeated: int = 0)
             _repeated(repeated),
             _same_pictures(study, scores),
             _incomplete(study, scores),
+            _unjudged(study, found, scores),
             _reach(study, found),
             _looks(study, found),
             _disagreements(study, found),
@@ -112,18 +114,39 @@ def _most(study: Study, counts: NDArray[np.int_]) -> str:
     return some([f"{study.settings[k].label}: {counts[k]}" for k in order])
 
 
+def _unjudged(study: Study, found: Analysis, scores: Array) -> Iterator[str]:
+    """Name the settings of which no figure says how they stand."""
+    if not any(one.pairs for one in found.comparisons):
+        return  # the headline says so
+    near = linked(scores, study.seeds_shared, study.reference)
+    same = "prompt and seed" if study.seeds_shared else "prompt"
+    reference = study.settings[study.reference].label
+    alone = [k for k, one in enumerate(found.standings) if math.isnan(one.relative)]
+    apart = [k for k in range(len(near)) if not near[k] and k not in alone]
+    labels = {one.label for one in found.comparisons if not one.pairs}
+    through = [k for k, one in enumerate(study.settings) if near[k] and k not in alone and one.label in labels]
+    for places, why in (
+        (alone, f"cannot be judged: no other setting has a scored image of the same {same}"),
+        (apart, f"cannot be judged against {reference}: they share no {same}, not even through other settings"),
+        (through, f"cannot be judged against {reference} itself: they share no {same}"),
+    ):
+        if places:
+            yield f"{some([study.settings[k].label for k in places])} {why}."
+
+
 def _reach(study: Study, found: Analysis) -> Iterator[str]:
     """Say what the verdict holds for, and whether there could have been one."""
     count = len(found.comparisons)
     prompts = max((one.prompts for one in found.comparisons), default=0)
     needed = units_needed(count, found.confidence)
-    if found.units == "seeds":
+    if found.units == "seeds" and prompts:
         least = f"{needed}" if needed > ENOUGH_FREEDOM else f"{needed}, better {ENOUGH_FREEDOM + 1},"
-        which = "one prompt" if len(study.prompts) == 1 else f"these {len(study.prompts)} prompts"
+        which = "one prompt" if len(study.prompts) == 1 else prompts_judged(study, found)
+        paired = "" if prompts == len(study.prompts) else " with pairs"
         yield (
             f"All this holds for {which} only, with other seeds. To speak of prompts in general a study of "
             f"{counted(count + 1, 'setting')} needs at least {least} prompts; there {'is' if prompts == 1 else 'are'} "
-            f"{prompts}."
+            f"{prompts}{paired}."
         )
     # Where nothing even leans, or nothing compares, the headline says so.
     leans = any(one.verdict == LEANING for one in found.comparisons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -155,8 +156,8 @@ def compare(family: Family, method: Method, parts: Mapping[str, Array] | None = 
                 difference=float(drawn.estimates[c]),
                 interval=interval,
                 adjusted=outer,
-                p=float(p[c]),
-                p_adjusted=float(adjusted[c]),
+                p=float(p[c]) if pairs[c] else math.nan,
+                p_adjusted=float(adjusted[c]) if pairs[c] else math.nan,
                 verdict=verdict_of(float(p[c]), float(adjusted[c]), outer, method.confidence),
                 wins=float(rates[0][c]),
                 wins_interval=Interval(float(rates[1][c]), float(rates[2][c])),

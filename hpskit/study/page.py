@@ -80,7 +80,7 @@ def leading(study: Study, analysis: Analysis) -> Comparison | None:
     """Return the comparison of the best setting; of the best other one, where the reference itself is the best."""
     for place in analysis.order:
         found = analysis.comparison(study.settings[place].label)
-        if found is not None:
+        if found is not None and found.pairs:
             return found
     return analysis.comparisons[0] if analysis.comparisons else None
 

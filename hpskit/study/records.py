@@ -141,7 +141,7 @@ class Comparison:
     adjusted: Interval
     """The same at the level that Holm's procedure gives this comparison among its family."""
     p: float
-    """Of the sign-flip permutation test, two-sided."""
+    """Of the sign-flip permutation test, two-sided; NaN without pairs."""
     p_adjusted: float
     """After Holm among the comparisons of its family."""
     verdict: Verdict

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import StudyError
 from ..report import Foot, Head, Tone
 from .records import CLEAR, LEANING, Analysis, Cell, Comparison, Study, cell_index
-from .shown import SCORES_COMPARE, between, block_best, block_z, relative, shorten, signed
+from .shown import SCORES_COMPARE, between, block_best, block_z, relative, shorten, signed, verdict_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -208,7 +208,8 @@ def _foot(study: Study, analysis: Analysis | None, figures: _Figures, setting: i
 
 def _compared(found: Comparison) -> Foot:
     """Return a comparison in three short lines; the interval is the one that the verdict rests on."""
-    return Foot(signed(found.difference), between(found.adjusted), found.verdict, tone(found))
+    verdict = found.verdict if found.pairs else verdict_words(found)
+    return Foot(signed(found.difference), between(found.adjusted), verdict, tone(found))
 
 
 def tone(found: Comparison) -> Tone:

@@ -94,7 +94,12 @@ def is_better(comparison: Comparison) -> bool:
 
 
 def verdict_words(comparison: Comparison) -> str:
-    """Return the verdict with its direction: "clear: better", "leaning worse"; "no evidence" has none."""
+    """Return the verdict with its direction: "clear: better", "leaning worse"; "no evidence" has none.
+
+    "no pairs" where there was nothing to judge by.
+    """
+    if not comparison.pairs:
+        return "no pairs"
     if comparison.verdict == NO_EVIDENCE or not comparison.difference:
         return comparison.verdict
     way = "better" if is_better(comparison) else "worse"

@@ -67,6 +67,16 @@ def relative_means(scores: Array, paired: bool) -> tuple[Array, Array]:
     return effects, effects / np.sqrt(within) if within > 0 else np.where(np.isnan(effects), np.nan, 0.0)
 
 
+def linked(scores: Array, paired: bool, start: int) -> NDArray[np.bool_]:
+    """Return which settings share blocks with setting `start`, directly or through others: only these compare."""
+    there = np.isfinite(scores if paired else mean_of(scores, 2)).reshape(len(scores), -1).astype(float)
+    share = there @ there.T > 0
+    found = np.arange(len(scores)) == start
+    while (wider := found | share[found].any(axis=0)).sum() > found.sum():
+        found = wider
+    return np.asarray(found)
+
+
 def games_won(scores: Array, paired: bool) -> Array:
     """Return how many blocks setting i won over setting j, ties half; unpaired seeds count as pairs of a prompt."""
     count = len(scores)

@@ -53,7 +53,16 @@ def headline(study: Study, found: Analysis) -> str:
 def _where(study: Study, found: Analysis) -> str:
     if found.units == "prompts":
         return ""
-    return " for this prompt" if len(study.prompts) == 1 else f" for these {len(study.prompts)} prompts"
+    return " for this prompt" if len(study.prompts) == 1 else f" for {prompts_judged(study, found)}"
+
+
+def prompts_judged(study: Study, found: Analysis) -> str:
+    """Return which prompts the verdicts rest on: "these 3 prompts", or "2 of these 3 prompts" with pairs."""
+    whole, counts = len(study.prompts), {one.prompts for one in found.comparisons if one.pairs}
+    if max(counts, default=whole) == whole:
+        return f"these {whole} prompts"
+    most = "" if len(counts) == 1 else "at most "
+    return f"{most}{max(counts)} of these {whole} prompts"
 
 
 def _clear(known: Sequence[Comparison], reference: str, where: str) -> str:

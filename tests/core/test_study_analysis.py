@@ -207,7 +207,7 @@ def test_a_setting_without_anything_in_common() -> None:
     scores[2] = math.inf
     found = analyse(study(scores))
     lost = found.comparisons[1]
-    assert math.isnan(lost.difference) and (lost.pairs, lost.p, lost.verdict) == (0, 1.0, NO_EVIDENCE)
+    assert math.isnan(lost.difference) and (lost.pairs, lost.verdict) == (0, NO_EVIDENCE)
     assert found.order[-1] == 2 and "s1 is clearly better" in found.headline
     assert (
         "Nothing can be compared" in analyse(study(scores), units="prompts").headline or found.comparisons[0].pairs == 8
@@ -363,3 +363,44 @@ def test_studies_without_a_comparison_are_refused() -> None:
 def test_sixty_settings_leave_some_contenders() -> None:
     found = analyse(study(noisy((60, 20, 8), list(np.linspace(0, 1, 60)))))
     assert 1 < len(found.contenders) < 40
+
+
+def test_a_setting_without_pairs_is_no_contender_and_has_no_p() -> None:
+    """It was made on a prompt and seed that no other setting has: nothing tells how it stands."""
+    scores = noisy((4, 3, 4))
+    scores[3] = np.inf
+    scores[2, :, 2:] = np.inf
+    found = analyse(study(scores, labels=["8 steps", "12 steps", "16 steps", "4 steps"]))
+    assert 3 not in found.contenders and set(found.contenders) == {0, 1, 2}
+    [told] = [warning for warning in found.warnings if "may be the best as well" in warning]
+    assert "4 steps" not in told
+    assert warned(found, "4 steps cannot be judged: no other setting has a scored image of the same prompt and seed.")
+    none = found.comparisons[2]
+    assert none.pairs == 0 and math.isnan(none.p) and math.isnan(none.p_adjusted)
+    assert not math.isnan(found.comparisons[1].p_adjusted)
+
+
+def test_settings_that_compare_among_themselves_only_are_not_set_beside_the_others() -> None:
+    scores = noisy((5, 4, 3), [0, 0.1, 0, 9, 0])
+    scores[:2, 2:] = scores[2:4, :2] = np.inf
+    found = analyse(study(scores[:4]))
+    assert set(found.contenders) <= {0, 1} and set(found.order[:2]) == {0, 1}
+    assert warned(
+        found, "s2, s3 cannot be judged against s0: they share no prompt and seed, not even through other settings"
+    )
+    scores[4, 1:3] = np.inf  # blocks of both groups
+    through = analyse(study(scores))
+    assert through.contenders[0] == through.order[0] == 3
+    assert warned(through, "s2, s3 cannot be judged against s0 itself")
+
+
+def test_the_number_of_prompts_is_told_alike() -> None:
+    scores = noisy((3, 3, 4))
+    assert "for these 3 prompts" in analyse(study(scores)).headline
+    assert warned(analyse(study(scores)), "holds for these 3 prompts only", "; there are 3.")
+    scores[0, 2] = np.inf  # only the others pair there
+    found = analyse(study(scores))
+    assert "for 2 of these 3 prompts" in found.headline
+    assert warned(found, "holds for 2 of these 3 prompts only", "; there are 2 with pairs.")
+    scores[0, 2], scores[1, 1:] = 28, np.inf
+    assert warned(analyse(study(scores)), "holds for these 3 prompts only", "; there are 3.")

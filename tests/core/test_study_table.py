@@ -58,8 +58,8 @@ def test_missing_cells_are_counted():
 def test_what_is_not_known_is_a_dash():
     study = made.study()
     lines = table_text(study, made.unknown(study)).splitlines()
-    row = next(line for line in lines if line.endswith("no evidence"))
-    assert row.split() == ["sampler", "s1", "-", "-", "-", "-", "-", "0", "-", "no", "evidence"]
+    row = next(line for line in lines if line.endswith("no pairs"))
+    assert row.split() == ["sampler", "s1", "-", "-", "-", "-", "-", "0", "-", "no", "pairs"]
     assert "nan" not in "\n".join(lines).lower()
 
 
