@@ -106,8 +106,8 @@ def locate(name: str) -> Path:
         raise NoiseError(f'"{str(typed)[:200]}" lies outside {_looked(roots)}; copy it into one of them.')
     raise NoiseError(
         f'{_missing(typed, given, roots)} "{str(typed)[:200]}" in {_looked(roots)}. Choose one from the list, or write '
-        f'the path of a noise file (it ends in "{SUFFIX}") or of the saved image that it lies beside, in full or from an '
-        "output folder on."
+        f'the path of a noise file (it ends in "{SUFFIX}") or of the saved image that it lies beside, in full or from '
+        "an output folder on."
     )
 
 

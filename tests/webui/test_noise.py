@@ -314,10 +314,9 @@ def test_a_name_that_leads_nowhere_is_told_as_it_was_typed(web: Web) -> None:
         return str(caught.value)
 
     words = told("nonsense.banana")
-    assert words.startswith(
-        f'There is no noise file for "nonsense.banana" in the output folders of the web UI ({outputs(web)}'
-    )
-    assert "nonsense.hps" not in words and 'ends in ".hps-noise.safetensors" or of the saved image' in words
+    where = f"in the output folders of the web UI ({outputs(web)}"
+    assert words.startswith(f'There is no noise file for "nonsense.banana" {where}')
+    assert "nonsense.hps" not in words and 'it ends in ".hps-noise.safetensors"' in words and "saved image" in words
     assert told("plain.png").startswith('No noise file lies beside "plain.png"')
     assert told("day/n.safetensors").startswith('There is no noise file "day/n.safetensors" in')
     assert told("/etc/passwd").startswith('"/etc/passwd" lies outside the output folders')
