@@ -58,7 +58,7 @@ def from_fields(
     settings, place = _settings(known, choice.by)
     left_out = [
         *remark(f"do not tell their {' and '.join(choice.by)}", unknown),
-        *remark("have no seed", seedless),
+        *(line for why, shots_of in _by_reason(seedless).items() for line in remark(why, shots_of)),
     ]
     ordered = sorted((shot for shot in known if not paired or shot.seed is not None), key=lambda s: natural(s.name))
     placed = list(_placed(ordered, choice, place, paired=paired))
@@ -74,6 +74,13 @@ def from_fields(
     found = assemble(placed, layout, scoring, left_out)
     if found is None:
         raise StudyError(_nothing(ordered, known, choice))
+    return found
+
+
+def _by_reason(seedless: Sequence[Shot]) -> Mapping[str, list[Shot]]:
+    found: dict[str, list[Shot]] = {}
+    for shot in seedless:
+        found.setdefault(shot.unseeded, []).append(shot)
     return found
 
 
@@ -170,8 +177,8 @@ def _notes(choice: Choice) -> Iterable[str]:
 def _nothing(shots: Sequence[Shot], known: Sequence[Shot], choice: Choice) -> str:
     if known and not shots:
         return (
-            "No image tells its seed, so nothing pairs. --pair-by none compares the settings without pairs, which "
-            "takes more images."
+            "No seed tells the noise of any image, so nothing pairs. --pair-by none compares the settings without "
+            "pairs, which takes more images."
         )
     if len({tuple(value_of(shot, name) for name in choice.by) for shot in shots}) < 2:
         return f"There are no two settings of {', '.join(choice.by)} to compare among the images that tell enough."

@@ -17,6 +17,12 @@ from .records import Cell
 from .sources import Scoring, Shot, Sourced, listing
 
 _PAGE: Final = 1000
+_OTHER_NOISE: Final[Mapping[str, str]] = {
+    "noise_file": "began with noise from a file, which their seed does not tell",
+    "subseed": "mixed in a variation seed, so that their seed alone does not tell their noise",
+    "seed_resize_from": "took their noise from another size, so that their seed alone does not tell it",
+}
+"""Entries of `extra` that images have whose noise no seed tells, and what is said of those."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,8 @@ def _shot(row: Row) -> Shot:
         image_hash=row.image_hash,
         entry=row.id,
     )
-    return Shot(cell, row.prompt, name=row.file or f"row {row.id}", seed=_seed(row), made=_made(row))
+    name = row.file or f"row {row.id}"
+    return Shot(cell, row.prompt, name=name, seed=_seed(row), made=_made(row), unseeded=_unseeded(row))
 
 
 def _seed(row: Row) -> str | None:
@@ -138,6 +145,11 @@ def _seed(row: Row) -> str | None:
         return str(row.seed)
     seed, place = row.extra.get("batch_seed"), row.extra.get("batch_index")
     return f"{seed} [{place}]" if isinstance(seed, str) and isinstance(place, int) else None
+
+
+def _unseeded(row: Row) -> str:
+    """Return why a row has no seed of its own, although its image may well carry one."""
+    return next((words for name, words in _OTHER_NOISE.items() if name in row.extra), Shot.unseeded)
 
 
 def _made(row: Row) -> Mapping[str, str]:

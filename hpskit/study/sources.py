@@ -39,8 +39,11 @@ class Shot:
     label: str = ""
     """Its setting, where that is only a name (a folder)."""
     seed: str | None = None
+    """None where no seed tells the noise that it began with."""
     made: Mapping[str, str] = field(default_factory=dict)
     """How it was made, as people read it, by the name of the field; a field that is unknown is missing."""
+    unseeded: str = "came without a seed"
+    """Why there is no seed, to stand after "2 images"."""
 
 
 @dataclass(frozen=True)

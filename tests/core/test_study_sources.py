@@ -366,6 +366,16 @@ def test_searched_rows_and_other_scorers_stay_out(ledger: Ledger) -> None:
     assert any("3 of hps-v2.1 (crop, bfloat16) are left out" in note for note in found.study.notes)
 
 
+def test_a_noise_that_no_seed_tells_is_called_what_it_was(ledger: Ledger) -> None:
+    held = {"from_seed": "7"}
+    for k, extra in enumerate(({"noise_file": "n.npz"}, {"noise_file": "n.npz"}, {"subseed": "3"}, {})):
+        ledger.add([entry(FOX, None, 9.0, image_hash=f"n{k}", file=f"{k}.png", extra={**held, **extra})])
+    notes = from_ledger(ledger, Query(), ["sampler"]).study.notes
+    assert "2 images began with noise from a file, which their seed does not tell: 0.png, 1.png." in notes
+    assert any(note.startswith("1 image mixed in a variation seed") and "2.png" in note for note in notes)
+    assert [note for note in notes if "without a seed" in note] == ["1 image came without a seed: 3.png."]
+
+
 def test_the_scorer_that_is_named_counts_though_it_has_fewer_rows(ledger: Ledger) -> None:
     for sampler in ("euler", "heun"):
         ledger.add([entry(FOX, 1, 1.0, sampler=sampler, scorer="pickscore-v1")])
