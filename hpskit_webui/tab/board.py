@@ -164,7 +164,7 @@ def build(part: Any) -> None:
         return {**question(tab_purge.DAYS, *values), **opened}
 
     purge.click(safely(ask), inputs=filters, outputs=[asking, asking_one, status, days, asked, really])
-    unasked = guarded(status, {asked: None, really: gr.update(value="Delete them")})
+    unasked = guarded(status, lambda: {asked: None, really: gr.update(value="Delete them")})
     days.change(unasked(question), inputs=[days, *filters], outputs=[status, asked, really])
     no.click(lambda: (gr.update(visible=False), "", None), outputs=[asking, status, asked])
 
@@ -181,6 +181,9 @@ def build(part: Any) -> None:
 
     really.click(unasked(clear), inputs=[days, asked, *filters], outputs=[*shown, asked, really])
 
+    def gone() -> dict[Any, Any]:
+        return {file: gr.update(value=None, visible=False)}
+
     def write(*values: Any) -> dict[Any, Any]:
         access.insist_private()
         path = access.new_file("hps-ledger", ".csv")
@@ -189,7 +192,9 @@ def build(part: Any) -> None:
         where = said(f"{count:,} rows are written to {access.told(path)}.")
         return {status: gr.update(value=where), file: gr.update(value=str(path), visible=True)}
 
-    export.click(safely(write), inputs=filters, outputs=[status, file])
+    export.click(guarded(status, gone)(write), inputs=filters, outputs=[status, file])
+    for choice in filters:  # the file holds other rows than what is asked for now
+        choice.change(gone, outputs=[file], queue=False, show_progress=False)
 
 
 def _paste_buttons(buttons: dict[str, Any], infotext: Any) -> None:

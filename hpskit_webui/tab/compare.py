@@ -59,11 +59,16 @@ def build(part: Any) -> None:
     verdict = gr.HTML(elem_id="hps_compare_verdict")
     file = gr.File(label="Report", visible=False, elem_id="hps_compare_file")
     inputs = [origin, by, search, scorer, model, paired, made, saved]
-    safely = guarded(status)
+
+    def gone() -> dict[Any, Any]:
+        """Take away what an older press has found: it must not stand beside other choices, or under an error."""
+        return {verdict: "", file: gr.update(value=None, visible=False)}
+
+    safely, anew = guarded(status), guarded(status, gone)
 
     def compared(*values: Any) -> dict[Any, Any]:
         study, analysis = _study(*values)
-        return {status: gr.update(value=""), verdict: gr.update(value=_verdict(study, analysis))}
+        return {**gone(), status: gr.update(value=""), verdict: gr.update(value=_verdict(study, analysis))}
 
     def reported(*values: Any) -> dict[Any, Any]:
         from ...hpskit.report import render
@@ -89,14 +94,16 @@ def build(part: Any) -> None:
             model: gr.update(choices=[ANY, *(one.value for one in facets.models)]),
         }
 
-    run.click(safely(compared), inputs=inputs, outputs=[status, verdict])
-    report.click(safely(reported), inputs=inputs, outputs=[status, verdict, file])
+    run.click(anew(compared), inputs=inputs, outputs=[status, verdict, file])
+    report.click(anew(reported), inputs=inputs, outputs=[status, verdict, file])
     part.select(safely(refresh), outputs=[status, scorer, model, made])
     origin.change(
         lambda chosen: {filters: gr.update(visible=chosen == LEDGER), studies: gr.update(visible=chosen != LEDGER)},
         inputs=[origin],
         outputs=[filters, studies],
     )
+    for choice in inputs:
+        choice.change(lambda: {**gone(), status: ""}, outputs=[status, verdict, file], queue=False, show_progress=False)
 
 
 def why_folders() -> str:

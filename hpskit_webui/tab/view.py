@@ -152,10 +152,13 @@ def insist_own_page(request: Any) -> None:
         check_headers({str(name).lower(): str(value) for name, value in known})
 
 
-def guarded(status: Any, failed: Mapping[Any, Any] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def guarded(
+    status: Any, failed: Callable[[], Mapping[Any, Any]] = dict
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Turn errors of a callback that returns {component: update} into a remark in the component `status`.
 
-    `failed` are further updates of an error, such as what takes an older result away.
+    `failed` gives further updates of an error, such as those that take an older result away. gradio takes an update
+    apart, so they are made anew each time.
     """
 
     def wrap(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,11 +167,11 @@ def guarded(status: Any, failed: Mapping[Any, Any] | None = None) -> Callable[[C
                 insist_own_page(request)
                 return work(*args)
             except (HpsError, Refused) as error:
-                return {**(failed or {}), status: gr.update(value=trouble(str(error)))}
+                return {**failed(), status: gr.update(value=trouble(str(error)))}
             except Exception as error:
                 log.exception("A step of the HPS tab failed.")
                 return {
-                    **(failed or {}),
+                    **failed(),
                     status: gr.update(value=trouble(f"This failed: {type(error).__name__}: {error}")),
                 }
 

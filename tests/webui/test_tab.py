@@ -202,8 +202,17 @@ def part(web: Any, name: str) -> dict[str, Any]:
 
 def fire(component: Any, event: str, *values: Any) -> dict[str, Any]:
     """Do what a person does, and return the answer by element id."""
-    changed = component.fire(event, type("Request", (), {})(), *values)
-    return {block.elem_id: update for block, update in changed.items() if block.elem_id}
+    return taken(component.fire(event, type("Request", (), {})(), *values))
+
+
+def taken(changed: dict[Any, Any]) -> dict[str, Any]:
+    """Return an answer by element id; like gradio, take its updates apart, so that none is given twice."""
+    told = {}
+    for block, update in changed.items():
+        told[block.elem_id] = dict(update) if isinstance(update, dict) else update
+        if isinstance(update, dict):
+            update.clear()
+    return {name: update for name, update in told.items() if name}
 
 
 def test_a_row_is_deleted_after_a_second_press_only(web: Any) -> None:
@@ -382,6 +391,50 @@ def test_models_begin_with_the_one_of_the_panel(web: Any) -> None:
     assert shown["hps_models_name"]["value"].startswith("HPS v2.1") and not shown["hps_models_stop"]["visible"]
     table = shown["hps_models_list"]["value"]
     assert table.index("hps-v2.1") < table.index("aesthetic-v2") < table.index("hps-tiny-shapes")
+
+
+def settings_compared(web: Any) -> dict[str, Any]:
+    """Make images of two samplers and return the part that compares them."""
+    for sampler in ("Euler", "Euler a"):
+        for seed in (1, 2):
+            web.txt2img(SCORE, prompt="a red circle", seed=seed, sampler_name=sampler)
+    return part(web, "compare")
+
+
+AWAY = {"value": None, "visible": False, "__type__": "update"}
+
+
+def test_no_older_report_stands_beside_a_verdict_or_an_error(web: Any) -> None:
+    made, origin = settings_compared(web), web.module("tab.compare").LEDGER
+    values = [origin, ["sampler"], "", "any", "any", True, None, None]
+    reported = fire(made["hps_compare_report"], "click", *values)
+    assert reported["hps_compare_file"]["visible"] and "iframe" in reported["hps_compare_verdict"]["value"]
+    compared = fire(made["hps_compare_run"], "click", *values)
+    assert compared["hps_compare_file"] == AWAY and "Euler a" in compared["hps_compare_verdict"]["value"]
+    values[2] = "nothing that is there"
+    for button in ("run", "report"):
+        failed = fire(made[f"hps_compare_{button}"], "click", *values)
+        assert "hps-trouble" in failed["hps_compare_status"]["value"]
+        assert failed["hps_compare_file"] == AWAY and failed["hps_compare_verdict"] == ""
+
+
+@pytest.mark.parametrize("name", ["origin", "by", "search", "scorer", "model", "paired", "made", "study"])
+def test_a_verdict_goes_when_another_thing_is_chosen(web: Any, name: str) -> None:
+    choice = part(web, "compare")[f"hps_compare_{name}"]
+    [event] = [one for one in choice.events if "show_progress" in one.more]
+    assert event.name == "change" and {block.elem_id for block in event.outputs} == set(taken(event.fn()))
+    assert taken(event.fn()) == {"hps_compare_status": "", "hps_compare_verdict": "", "hps_compare_file": AWAY}
+
+
+def test_exported_rows_go_with_the_filter_that_they_were_of(web: Any) -> None:
+    web.txt2img(SCORE, seed=3)
+    made = part(web, "board")
+    assert fire(made["hps_board_export"], "click", *FILTERS)["hps_board_file"]["visible"]
+    for name in ("search", "model", "sampler", "scorer", "source", "sort"):
+        [event] = made[f"hps_board_{name}"].events[-1:]
+        assert event.name == "change" and taken(event.fn()) == taken(event.fn()) == {"hps_board_file": AWAY}
+    web.host("shared").cmd_opts.share = True
+    assert fire(made["hps_board_export"], "click", *FILTERS)["hps_board_file"] == AWAY
 
 
 def test_a_damaged_saved_comparison_is_said(web: Any, tmp_path: Path) -> None:
