@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from ...hpskit.errors import HpsError, PromptError
 from ..bridge import host
+from ..infotext import ERROR, public
 from ..judge import TAG, Judge, Judged
 from ..options import Options
 from ..panel import missing as missing_scorer
@@ -208,9 +209,10 @@ def _skip(given: Input, low: bool) -> None:
 
 
 def _tell(pp: Any, given: Input | None, words: str) -> None:
+    """Write what went wrong into the text of the picture, which is shared with it: without this machine's folders."""
     log.warning("%s", words)
-    pp.info["HPS error"] = words.splitlines()[0] if words else "unknown"
-    summary.add(_name(), trouble=pp.info["HPS error"])
+    pp.info[ERROR] = public(words) or "unknown"
+    summary.add(_name(), trouble=pp.info[ERROR])
     drop_stale(pp, given)
 
 

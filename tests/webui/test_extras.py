@@ -69,6 +69,21 @@ def test_trouble_is_told_in_the_text_and_the_image_stays(web: Any) -> None:
     assert "hps" not in pp.image.info
 
 
+@pytest.mark.parametrize("folder", ["/srv/webui/models/reward_models", "C:\\Users\\me\\models\\reward_models"])
+def test_no_folder_of_the_machine_gets_into_the_text(web: Any, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    script, pp = given(web)
+    step, error = web.module("extras.step"), web.pack("hpskit.errors").HpsError
+    monkeypatch.setattr(step, "score", lambda *args: (_ for _ in ()).throw(error(f"Put it in {folder}, or fetch it.")))
+    run(script, pp, ON)
+    assert pp.info["HPS error"] == "Put it in ...reward_models, or fetch it."
+
+
+def test_a_scorer_that_is_missing_names_no_folder_in_the_text(web: Any) -> None:
+    script, pp = given(web)
+    run(script, pp, {**ON, "scorer": "hps-v2.1"})
+    assert "reward_models" in pp.info["HPS error"] and str(web.folder) not in pp.info["HPS error"]
+
+
 def test_no_prompt_anywhere_is_said(web: Any) -> None:
     script, pp = given(web)
     del pp.image.info["parameters"]
