@@ -23,18 +23,20 @@ def method_of(options: Options) -> str:
     return options.gradient_method if options.mode == GRADIENT else options.method
 
 
-def fields(options: Options, start: Callable[[int], str | None], noise: Callable[[int], str | None]) -> dict[str, Any]:
-    """Return the fields of the infotext; `start` and `noise` tell them by the number of a picture.
+Told = Callable[[int], "str | None"]
+"""What the infotext says of a picture, by its number."""
+
+
+def fields(options: Options, start: Told, iterations: Told, noise: Told) -> dict[str, Any]:
+    """Return the fields of the infotext; `iterations` are those that were made.
 
     One whose noise was not searched names no method: it is a plain picture of its seed.
     """
 
-    def where_searched(value: Any) -> Callable[..., str | None]:
-        return infotext.per_picture(lambda number: value if start(number) is not None else None)
-
+    method = method_of(options)
     return {
-        METHOD: where_searched(method_of(options)),
-        ITERATIONS: where_searched(options.iterations),
+        METHOD: infotext.per_picture(lambda number: method if start(number) is not None else None),
+        ITERATIONS: infotext.per_picture(iterations),
         START: infotext.per_picture(start),
         NOISE: infotext.per_picture(noise),
     }
@@ -48,12 +50,21 @@ def progress(update: Update, place: int, count: int, main: str, first: float) ->
     return f"{which}{what}, score {first:.3f} -> {point.best_scores.get(main, math.nan):.3f}"
 
 
-def line(found: NoiseSearch, options: Options, main: str, seed: int, trouble: str = "") -> str:
-    """Return the line under the gallery about one picture; `trouble` is the error that ended its search, if any."""
+def made_of(found: NoiseSearch) -> int:
+    """Return how many iterations were made."""
+    return sum(point.phase == "optimize" for point in found.curve)
+
+
+def line(found: NoiseSearch, options: Options, main: str, seed: int, trouble: str = "", prepared: float = 0) -> str:
+    """Return the line under the gallery about one picture.
+
+    `trouble` is the error that ended its search, if any; `prepared` are the seconds before the search.
+    """
     before, after = found.start.scores.get(main, math.nan), found.chosen.scores.get(main, math.nan)
     images = found.curve[-1].images if found.curve else 0
     turned = f", noise turned by {math.degrees(found.angle_to_start):.0f} degrees" if after != before else ""
     held = _held_out(found)
+    apart = f" ({f'{prepared:.0f} s of preparation and ' if prepared >= 0.5 else ''}the final image not counted)"
     reason = found.reason[0].lower() + found.reason[1:]
     if found.stopped == "memory":  # the words of other doors name settings that are not here
         instead = ", or take noise search, which needs no more than an image does" if options.mode == GRADIENT else ""
@@ -62,7 +73,7 @@ def line(found: NoiseSearch, options: Options, main: str, seed: int, trouble: st
         reason = f"ended by an error, the best image so far was kept: {trouble}"
     return (
         f"seed {seed}: score {before:.3f}{_screened(found, main, before)} -> {after:.3f} by {method_of(options)}, "
-        f"{images} image{'s' * (images != 1)} in {found.seconds:.0f} s{turned}{held}; {reason}"
+        f"{images} image{'s' * (images != 1)} in {found.seconds:.0f} s of search{apart}{turned}{held}; {reason}"
     )
 
 
@@ -83,7 +94,7 @@ def record(found: NoiseSearch, p: Any, seed: int, prompt: str, info: Any) -> Noi
     return NoiseRecord(
         seed=seed,
         method=found.method,
-        iterations=sum(point.phase == "optimize" for point in found.curve),
+        iterations=made_of(found),
         prompt=prompt,
         scorer=info.id,
         scorer_version=info.version,
@@ -106,10 +117,9 @@ def settle(processed: Any, name: str, values: Mapping[int, str]) -> None:
     processed.extra_generation_params = known
 
 
-def settle_settings(processed: Any, options: Options, searched: bool) -> None:
-    """Put what the whole job was set to in place of the callables, if any picture was searched."""
+def settle_method(processed: Any, options: Options, searched: bool) -> None:
+    """Put the method of the whole job in place of the callable, if any picture was searched."""
     known = dict(processed.extra_generation_params)
-    for name, value in ((METHOD, method_of(options)), (ITERATIONS, options.iterations)):
-        if callable(known.pop(name, None)) and searched:
-            known[name] = value
+    if callable(known.pop(METHOD, None)) and searched:
+        known[METHOD] = method_of(options)
     processed.extra_generation_params = known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,6 +40,7 @@ class NoiseJob(GivenNoise):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.starts: dict[int, str] = {}
+        self.iterations: dict[int, str] = {}
         self._off = self._flown = False
         """Whether there is no gradient, so that pictures are made as usual; and whether that has been tried."""
 
@@ -48,7 +50,8 @@ class NoiseJob(GivenNoise):
         """Put the fields of the infotext in."""
         super().process(p)
         if self._searches:
-            p.extra_generation_params.update(noise_report.fields(self.options, self.starts.get, self.noises.get))
+            told = (self.starts.get, self.iterations.get, self.noises.get)
+            p.extra_generation_params.update(noise_report.fields(self.options, *told))
 
     @property
     def _searches(self) -> bool:
@@ -73,7 +76,8 @@ class NoiseJob(GivenNoise):
         """Put the host's flags back, and say how it went."""
         self.interruption.end()
         noise_report.settle(processed, noise_report.START, self.starts)
-        noise_report.settle_settings(processed, self.options, bool(self.starts))
+        noise_report.settle(processed, noise_report.ITERATIONS, self.iterations)
+        noise_report.settle_method(processed, self.options, bool(self.starts))
         super().postprocess(p, processed)
 
     # --- one batch ---
@@ -166,7 +170,7 @@ class NoiseJob(GivenNoise):
         start = p.iteration * p.batch_size
         numbers = range(start, start + len(call.seeds))
         self.broken.update(numbers)
-        for known in (self.starts, self.noises, self._tags):
+        for known in (self.starts, self.iterations, self.noises, self._tags):
             for number in numbers:
                 known.pop(number, None)
         self.notes.append(why)
@@ -184,6 +188,7 @@ class NoiseJob(GivenNoise):
         noise = self._noise(p, call.seeds[place], call.subseeds[place])
         if not self._searches:
             return Found(noise)
+        began = time.monotonic()
         try:
             with host.holding(self.judge.scorer):
                 one = self._optimized(p, call, place, noise)
@@ -195,7 +200,7 @@ class NoiseJob(GivenNoise):
         if host.interrupted():
             self.interruption.take()
         if one.search is not None:
-            self._note(p, call, place, one)
+            self._note(p, call, place, one, time.monotonic() - began - one.search.seconds)
             if one.trouble or one.search.stopped == "memory":
                 tidy_up()
         return one
@@ -310,13 +315,14 @@ class NoiseJob(GivenNoise):
 
         return tell
 
-    def _note(self, p: Any, call: sampling.Call, place: int, one: Found) -> None:
+    def _note(self, p: Any, call: sampling.Call, place: int, one: Found, prepared: float) -> None:
         """Keep what infotext, file and the lines under the gallery say about a picture."""
         search = one.search
         assert search is not None
         number, main = p.iteration * p.batch_size + place, self.judge.info.id
         self.starts[number] = f"{search.start.scores.get(main, math.nan):.4f}"
-        self.notes.append(noise_report.line(search, self.options, main, call.seeds[place], one.trouble))
+        self.iterations[number] = str(noise_report.made_of(search))
+        self.notes.append(noise_report.line(search, self.options, main, call.seeds[place], one.trouble, prepared))
         self.notes += search.warnings
         if self.options.save_noise and settings.get("hps_save_noise"):
             from ...hpskit.search import noise_file

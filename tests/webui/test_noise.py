@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,6 +156,29 @@ def test_a_stop_before_the_first_image_saves_nothing(web: Web) -> None:
         done = web.txt2img(SEARCH)
     assert web.scores(done) == [None] and not [each for each in web.saved if not each.grid]
     assert web.state.interrupted
+
+
+def test_the_iterations_are_those_that_were_made(web: Web) -> None:
+    whole = web.txt2img(SEARCH)
+    assert web.field(whole, "HPS iterations") == ["3"] == whole.extra_generation_params["HPS iterations"]
+    with web.stop_at(3):  # while seeds are tried
+        done = web.txt2img(SEARCH)
+    assert web.field(done, "HPS iterations") == ["0"] == done.extra_generation_params["HPS iterations"]
+    assert web.field(done, "HPS method") == ["sphere search"] and web.field(done, "HPS start score") != [None]
+
+
+def test_the_time_of_the_search_is_told_apart_from_the_rest(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = web.module("noise.search").NoiseJob._preflight
+
+    def preflight(self: Any, *given: Any) -> None:
+        real(self, *given)
+        time.sleep(1.2)
+
+    monkeypatch.setattr(web.module("noise.search").NoiseJob, "_preflight", preflight)
+    done = web.txt2img({"mode": "noise-gradient", "iterations": 1, "screen": 1})
+    told = re.search(r"images? in (\d+) s of search \((\d+) s of preparation and the final image not", done.comments)
+    assert told is not None and int(told[2]) >= 1, done.comments
+    assert "the final image not counted)" in web.txt2img(SEARCH).comments
 
 
 def test_skip_ends_one_image_and_goes_on_with_the_next(web: Web) -> None:
