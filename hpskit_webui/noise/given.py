@@ -79,7 +79,7 @@ class GivenNoise(Job):
         if shape != wanted:
             raise NoiseError(
                 f"The noise file is for images of {_size(shape)}, and this one has {_size(wanted)}. Use the size and "
-                "the kind of model that it was made with."
+                "the kind of model that it was made with. The image was made without the file, and not scored."
             )
         return self.stored.noise  # type: ignore[no-any-return]
 

@@ -323,6 +323,8 @@ def test_a_missing_file_and_another_size_are_explained(web: Web) -> None:
     done = web.txt2img({"mode": "score", "noise_file": "n.safetensors"}, width=128)
     assert (
         "for images of 64 x 64 pixels" in done.comments
+        and "The image was made without the file, and not scored." in done.comments
+        and web.scores(done) == [None]
         and "HPS error" in done.infotexts[0]
         and len(web.pictures(done)) == 1
     )
