@@ -10,12 +10,12 @@ from typing import Any
 
 from ...hpskit.errors import StudyError
 from ..xyz import axes as xyz
+from . import limits
 
 NOTHING = "Nothing"
 LEFT_OUT = (NOTHING, "Seed", "Var. seed")
 """Seeds are what every setting is tried on."""
 MOST_SETTINGS, MOST_CELLS = 200, 20_000
-_FAR = 1e15
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def _axis(p: Any, option: Any, text: str) -> Varied:
         values = _values(option, text)
         if not values:
             raise StudyError(f"{option.label} has no values. Write some, separated by commas.")
+        limits.check(option, values)
         if option.confirm:
             option.confirm(p, list(values))
     except StudyError:
@@ -124,7 +125,8 @@ def _values(option: Any, text: str) -> tuple[Any, ...]:
 
     found = xyz.module()
     if option.type in (int, float) and not option.prepare:
-        numbers = axes.numbers(text, option.label, low=-_FAR, high=_FAR, whole=option.type is int)
+        low, high = limits.of(str(option.label))
+        numbers = axes.numbers(text, option.label, low=low, high=high, whole=option.type is int)
         return tuple(dict.fromkeys(option.type(value) for value in numbers))
     parts = option.prepare(text) if option.prepare else found.csv_string_to_list_strip(text)
     if option.type is getattr(found, "str_permutations", None):

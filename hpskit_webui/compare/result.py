@@ -324,4 +324,6 @@ def _info(runner: Runner, lines: Sequence[str]) -> str:
     plan = runner.plan
     axes = "; ".join(f"{axis.name}: {', '.join(axis.shown)}" for axis in plan.axes)
     head = [*plan.prompts[:10], f"Script: {TITLE}", f"HPS scorer: {plan.scorer}", axes]
-    return "\n".join([*head, f"Seeds: {plan.seeds[0]} and {len(plan.seeds) - 1} more", *lines[:1]])
+    more = len(plan.seeds) - 1
+    seeds = f"Seeds: {plan.seeds[0]} and {more} more" if more else f"Seed: {plan.seeds[0]}"
+    return "\n".join([*head, seeds, *lines[:1]])

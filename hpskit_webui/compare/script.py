@@ -18,8 +18,9 @@ from ..bridge import host
 from ..script import HpsScript
 from ..xyz import axes as xyz
 from . import axes as compare_axes
+from . import notice, unfinished
 from . import result as compare_result
-from . import unfinished
+from .notice import AS_PANEL
 from .run import Plan, Runner, seeds_from
 
 log = logging.getLogger("hps")
@@ -33,7 +34,6 @@ DEFAULTS: Mapping[str, Any] = {
     "seeds": 4,
 }
 MOST_SEEDS = 1000
-AS_PANEL = "the scorer of the HPS panel"
 _HELP = (
     "Every combination of the values is tried on the same prompts and seeds; the first of them is what the others are "
     "compared with. Values are separated by commas; numbers may be ranges: 4-20 (+4) or 3-9 [4]. A stopped comparison "
@@ -59,7 +59,7 @@ class HpsCompare(scripts.Script):  # type: ignore[misc, no-any-unimported]
         made = []
         for letter, first in zip("xyz", ("Steps", compare_axes.NOTHING, compare_axes.NOTHING)):  # noqa: B905
             made += self._axis(letter, first if first in axes else compare_axes.NOTHING, axes)
-        return [*made, *self._rest()]
+        return [*made, *self._rest(is_img2img)]
 
     def _axis(self, letter: str, first: str, axes: Mapping[str, Any]) -> list[Any]:
         upper = letter.upper()
@@ -83,7 +83,7 @@ class HpsCompare(scripts.Script):  # type: ignore[misc, no-any-unimported]
         fill.click(fn=filled, inputs=[kind], outputs=[values])
         return [kind, values]
 
-    def _rest(self) -> list[Any]:
+    def _rest(self, is_img2img: bool) -> list[Any]:
         prompts = gr.Textbox(
             label="Prompts, one a line",
             info="Empty: the prompt above",
@@ -113,6 +113,7 @@ class HpsCompare(scripts.Script):  # type: ignore[misc, no-any-unimported]
                 label="Name", info="Of the folder of the report; empty: date and time", value="", lines=1,
                 elem_id=self.elem_id("name"),
             )  # fmt: skip
+        notice.add(scorer, self.elem_id("missing"), is_img2img)
         return [prompts, first, seeds, scorer, name]
 
     def run(self, p: Any, *args: Any) -> Any:

@@ -102,6 +102,59 @@ def test_mistakes_are_said_before_anything_is_made(web: Web, compare: Any, chang
     assert not web.calls
 
 
+@pytest.mark.parametrize(
+    ("x", "values", "words"),
+    [("Steps", "0,1", "Steps, character 1: 0 is outside"), ("Steps", "4,-3", "Steps, character 3: -3 is outside"),
+     ("CFG Scale", "7, nan", "CFG Scale, character 4"), ("CFG Scale", "1e999, 7", "CFG Scale, character 1"),
+     ("Denoising", "0.5, 1.5", "Denoising, character 6: 1.5 is outside"), ("Clip skip", "0-2", "Clip skip.* 0 is"),
+     ("Size", "64x64, 100x64", "Size: 100x64 cannot be made.* 96x64|104x64"), ("Size", "64x64, 0x64", "Size: 0x64"),
+     ("Size", "64x64, 512", 'Size: "512" is no size'), ("Size", "64x64, -8x64", 'Size: "-8x64" is no size')],
+)  # fmt: skip
+def test_values_that_cannot_work_are_refused_by_axis_and_value(
+    web: Web, compare: Any, x: str, values: str, words: str
+) -> None:
+    found = web.module("xyz.axes").module().axis_options
+    found += [_axis("Denoising", float, "unused"), _axis("Clip skip", int, "unused"), _axis("Size", str, "unused")]
+    with pytest.raises(RuntimeError, match=words):
+        compare(x=x, x_values=values)
+    assert not web.calls
+
+
+def test_values_at_the_limits_are_taken(web: Web, compare: Any) -> None:
+    web.module("xyz.axes").module().axis_options += [_axis("Denoising", float, "unused"), _axis("Size", str, "unused")]
+    given = {"prompts": "", "seeds": 1}
+    for x, values in (("Denoising", "0, 1"), ("Size", "64x64, 72 x 64"), ("CFG Scale", "-1, 0"), ("Steps", "1, 2")):
+        assert compare(x=x, x_values=values, **given).info
+
+
+def test_one_seed_is_told_as_one(compare: Any) -> None:
+    assert "\nSeed: 5\n" in compare(prompts="", seeds=1).info
+    assert "\nSeeds: 5 and 1 more\n" in compare(prompts="").info
+
+
+@pytest.mark.parametrize("tab", ["txt2img", "img2img"])
+def test_a_scorer_whose_weights_are_missing_is_told_in_the_form(web: Web, compare: Any, tab: str) -> None:
+    import gradio
+
+    names, missing = web.module("options").NAMES, web.module("panel").missing
+    scorer = web.script(TITLE, tab).controls[9]
+    panel = web.script(tab=tab).controls[names.index("scorer")]
+    [event] = [one for one in scorer.events if one.name == "change"]
+    [shown] = event.outputs
+    assert isinstance(shown, gradio.HTML) and shown.elem_id.endswith("missing")
+    assert event.inputs == [scorer, panel]
+    assert any(one.fn is event.fn and one.outputs == [shown] for one in panel.events if one.name == "change")
+    assert bool(missing(panel.value)) is shown.visible  # before anything was changed
+
+    as_panel = web.module("compare.script").AS_PANEL
+    for chosen, of_panel, wanted in (
+        ("hps-v2.1", "hps-tiny-shapes", True), ("hps-tiny-shapes", "hps-v2.1", False),
+        (as_panel, "hps-v2.1", True), (as_panel, "hps-tiny-shapes", False),
+    ):  # fmt: skip
+        said = event.fn(chosen, of_panel)
+        assert said["visible"] is wanted and ("not on this machine" in said["value"]) is wanted
+
+
 def test_a_lora_that_was_replaced_under_its_name_makes_other_cells(
     web: Web, compare: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
