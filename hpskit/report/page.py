@@ -151,19 +151,19 @@ def _image(picture: Picture) -> Markup:
 
 
 def _chart(section: Chart) -> Markup:
-    drawn = tag("div", {"class": "scroll"}, charts.draw(section))
+    drawn = _scroll(section.title or "Chart", charts.draw(section))
     return tag(
         "section", {"class": "chart"}, _title(section.title), charts.legend(section), drawn, _remark(section.note)
     )
 
 
 def _forest(section: Forest) -> Markup:
-    drawn = tag("div", {"class": "scroll"}, forest.draw(section))
+    drawn = _scroll(section.title or "Differences", forest.draw(section))
     return tag("section", {"class": "spans"}, _title(section.title), drawn, _remark(section.note))
 
 
 def _matrix(section: Matrix) -> Markup:
-    drawn = tag("div", {"class": "scroll tall"}, matrix.draw(section))
+    drawn = _scroll(section.title or "Pictures", matrix.draw(section), "scroll tall")
     name = "wide" if len(section.columns) > 4 else None
     return tag("section", {"class": name}, _title(section.title), matrix.legend(section), drawn, _remark(section.note))
 
@@ -188,12 +188,17 @@ def _table(section: Table) -> Markup:
         for i, row in enumerate(section.rows)
     ]
     whole = tag("table", {}, tag("thead", {}, tag("tr", {}, join(heads))), tag("tbody", {}, join(rows, "\n")))
-    shown = join([tag("div", {"class": "scroll"}, whole), _remark(section.note)])
+    shown = join([_scroll(section.title or "Table", whole), _remark(section.note)])
     name = "wide" if len(columns) > _MANY else None
     if section.folded:
         summary = tag("summary", {}, text(f"{section.title or 'Table'} ({len(section.rows):,} rows)"))
         return tag("section", {"class": name}, tag("details", {}, summary, shown))
     return tag("section", {"class": name}, _title(section.title), shown)
+
+
+def _scroll(words: str, inside: Markup, name: str = "scroll") -> Markup:
+    """Return what may be wider than the window, in a field that the keyboard reaches and scrolls."""
+    return tag("div", {"class": name, "role": "region", "aria-label": words, "tabindex": "0"}, inside)
 
 
 def _is_numeric(section: Table, column: int) -> bool:

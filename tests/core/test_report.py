@@ -147,6 +147,14 @@ def test_the_script_never_reads_text_as_markup():
     )
 
 
+def test_what_may_be_wider_than_the_window_has_a_name_and_can_be_reached():
+    line, cells = Line("l", ((1, 1.0), (2, 2.0))), (("a",), (("b",),))
+    elements = read(Table(*cells, title="T"), Table(*cells), Chart((line,), "x", "y", "C"))
+    fields = [one for one in elements.all("div") if "scroll" in (one.get("class") or "").split()]
+    assert [one["aria-label"] for one in fields] == ["T", "Table", "C"]
+    assert all(one["tabindex"] == "0" and one["role"] == "region" for one in fields)
+
+
 # ---- sections --------------------------------------------------------------------------------------------------------
 
 
