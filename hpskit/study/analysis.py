@@ -17,7 +17,7 @@ from .contrasts import Family, Method, compare, mean_of, p_above
 from .records import CLEAR, Analysis, Comparison, Study, Units
 from .repeats import repeated_blocks
 from .rounding import without_rounding
-from .standings import linked, standings
+from .standings import linked, sharing, standings
 from .verdict import headline
 
 Array = NDArray[np.float64]
@@ -157,14 +157,14 @@ def contenders(
 
     A setting leaves when a one-sided test at alpha / (settings - 1) puts it below any of the first 20 that stand before
     it, so that the true best stays with a probability of at least 1 - alpha. Whoever is clearly worse in `comparisons`
-    (with their positions) leaves as well, and whoever shares no block with the first one, not even through others, for
-    it cannot be judged. The first one always stays.
+    (with their positions) leaves as well, and whoever shares no block with the first one, for that cannot be judged.
+    The first one always stays.
     """
     pairs = np.array([(high, low) for at, low in enumerate(order) for high in order[: min(at, RIVALS)]]).T
     names = ("",) * pairs.shape[1]
     p = p_above(Family(names, names, scores[pairs[0]][:, None], scores[pairs[1]][:, None]), method)
     level = (1 - method.confidence) / (len(order) - 1)
     out = set(pairs[1][p <= level + 1e-12].tolist())
-    out |= set(np.flatnonzero(~linked(scores, method.paired, order[0])).tolist())
+    out |= set(np.flatnonzero(~sharing(scores, method.paired)[order[0]]).tolist())
     out |= {place for place, one in comparisons if one.verdict == CLEAR and one.difference < 0}
     return (order[0], *(place for place in order[1:] if place not in out))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..stats.bootstrap import ENOUGH_FREEDOM
 from ..stats.planning import units_needed
 from .records import CLEAR, LEANING, Analysis, Study
-from .standings import linked
+from .standings import linked, sharing
 from .verdict import counted, points, prompts_judged, some
 
 Array = NDArray[np.float64]
@@ -118,20 +118,21 @@ def _unjudged(study: Study, found: Analysis, scores: Array) -> Iterator[str]:
     """Name the settings of which no figure says how they stand."""
     if not any(one.pairs for one in found.comparisons):
         return  # the headline says so
-    near = linked(scores, study.seeds_shared, study.reference)
+    near, share = linked(scores, study.seeds_shared, study.reference), sharing(scores, study.seeds_shared)
     same = "prompt and seed" if study.seeds_shared else "prompt"
-    reference = study.settings[study.reference].label
-    alone = [k for k, one in enumerate(found.standings) if math.isnan(one.relative)]
-    apart = [k for k in range(len(near)) if not near[k] and k not in alone]
-    labels = {one.label for one in found.comparisons if not one.pairs}
-    through = [k for k, one in enumerate(study.settings) if near[k] and k not in alone and one.label in labels]
+    reference, best = study.settings[study.reference].label, study.settings[found.order[0]].label
+    alone = {k for k, one in enumerate(found.standings) if math.isnan(one.relative)}
+    apart = set(np.flatnonzero(~near).tolist()) - alone
+    through = set(np.flatnonzero(~share[study.reference]).tolist()) - alone - apart
+    below = set(np.flatnonzero(~share[found.order[0]]).tolist()) - alone - apart - through
     for places, why in (
         (alone, f"cannot be judged: no other setting has a scored image of the same {same}"),
         (apart, f"cannot be judged against {reference}: they share no {same}, not even through other settings"),
         (through, f"cannot be judged against {reference} itself: they share no {same}"),
+        (below, f"cannot be judged against {best}, which has the highest mean: they share no {same}"),
     ):
         if places:
-            yield f"{some([study.settings[k].label for k in places])} {why}."
+            yield f"{some([study.settings[k].label for k in sorted(places)])} {why}."
 
 
 def _reach(study: Study, found: Analysis) -> Iterator[str]:

@@ -67,10 +67,15 @@ def relative_means(scores: Array, paired: bool) -> tuple[Array, Array]:
     return effects, effects / np.sqrt(within) if within > 0 else np.where(np.isnan(effects), np.nan, 0.0)
 
 
-def linked(scores: Array, paired: bool, start: int) -> NDArray[np.bool_]:
-    """Return which settings share blocks with setting `start`, directly or through others: only these compare."""
+def sharing(scores: Array, paired: bool) -> NDArray[np.bool_]:
+    """Return which settings share a block, [settings, settings]: only those were ever compared with each other."""
     there = np.isfinite(scores if paired else mean_of(scores, 2)).reshape(len(scores), -1).astype(float)
-    share = there @ there.T > 0
+    return np.asarray(there @ there.T > 0)
+
+
+def linked(scores: Array, paired: bool, start: int) -> NDArray[np.bool_]:
+    """Return which settings share blocks with setting `start`, directly or through others: their means compare."""
+    share = sharing(scores, paired)
     found = np.arange(len(scores)) == start
     while (wider := found | share[found].any(axis=0)).sum() > found.sum():
         found = wider

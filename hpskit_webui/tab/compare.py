@@ -183,7 +183,7 @@ def _verdict(study: Study, analysis: Analysis) -> str:
             if found is None
             else [
                 verdict_words(found),
-                f"{signed(found.difference)} ({between(found.adjusted)})",
+                f"{signed(found.difference)} ({between(found.adjusted)})" if found.pairs else "-",
                 chance(found.p_adjusted),
                 str(found.pairs),
             ]

@@ -392,6 +392,17 @@ def test_settings_that_compare_among_themselves_only_are_not_set_beside_the_othe
     through = analyse(study(scores))
     assert through.contenders[0] == through.order[0] == 3
     assert warned(through, "s2, s3 cannot be judged against s0 itself")
+    assert warned(through, "s0, s1 cannot be judged against s3, which has the highest mean: they share no prompt")
+    assert not {0, 1} & set(through.contenders)
+
+
+def test_a_setting_that_never_met_the_best_is_not_said_to_be_as_good() -> None:
+    scores = noisy((3, 4, 3), [0.5, 0, 0])
+    scores[0, 3], scores[2, :3] = np.inf, np.inf  # s2 meets s1 only
+    found = analyse(study(scores))
+    assert found.order[0] == 0 and set(found.contenders) <= {0, 1}
+    assert warned(found, "s2 cannot be judged against s0 itself: they share no prompt and seed.")
+    assert not warned(found, "s2", "may be the best")
 
 
 def test_the_number_of_prompts_is_told_alike() -> None:

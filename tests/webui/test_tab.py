@@ -166,6 +166,18 @@ def test_settings_are_compared_from_the_ledger(web: Any) -> None:
     assert "table" in Tags(compare._verdict(study, analysis)).names
 
 
+def test_a_setting_without_pairs_is_told_as_such(web: Any) -> None:
+    for steps, seeds in ((2, (1, 2)), (3, (1, 2, 8, 9)), (4, (8, 9))):  # 4 steps never meet 2 steps
+        for seed in seeds:
+            web.txt2img(SCORE, prompt="a red circle", seed=seed, steps=steps)
+    compare = web.module("tab.compare")
+    study, analysis = compare._study(compare.LEDGER, ["steps"], "", "any", "any", True, None, None)
+    shown = compare._verdict(study, analysis)
+    row = shown.partition("4 steps</td>")[2].partition("</tr>")[0]
+    assert "no pairs" in row and "(-)" not in row and "1.000" not in row
+    assert "4 steps cannot be judged against 2 steps itself" in shown
+
+
 def test_a_comparison_of_the_script_is_opened_by_its_name(web: Any) -> None:
     compare, study, opts = web.module("tab.compare"), web.pack("hpskit.study"), web.host("shared").opts
     for sampler in ("Euler", "Euler a"):
