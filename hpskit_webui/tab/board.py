@@ -189,7 +189,7 @@ def build(part: Any) -> None:
         path = access.new_file("hps-ledger", ".csv")
         with path.open("w", encoding="utf-8", newline="") as stream:
             count = recording.opened().export(stream, "csv", _query(0, *values))
-        where = said(f"{count:,} rows are written to {access.told(path)}.")
+        where = said(f"{tab_purge.rows(count)} {'is' if count == 1 else 'are'} written to {access.told(path)}.")
         return {status: gr.update(value=where), file: gr.update(value=str(path), visible=True)}
 
     export.click(guarded(status, gone)(write), inputs=filters, outputs=[status, file])

@@ -441,7 +441,8 @@ def test_a_verdict_goes_when_another_thing_is_chosen(web: Any, name: str) -> Non
 def test_exported_rows_go_with_the_filter_that_they_were_of(web: Any) -> None:
     web.txt2img(SCORE, seed=3)
     made = part(web, "board")
-    assert fire(made["hps_board_export"], "click", *FILTERS)["hps_board_file"]["visible"]
+    exported = fire(made["hps_board_export"], "click", *FILTERS)
+    assert exported["hps_board_file"]["visible"] and "1 row is written" in exported["hps_board_status"]["value"]
     for name in ("search", "model", "sampler", "scorer", "source", "sort"):
         [event] = made[f"hps_board_{name}"].events[-1:]
         assert event.name == "change" and taken(event.fn()) == taken(event.fn()) == {"hps_board_file": AWAY}
