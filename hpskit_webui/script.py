@@ -126,6 +126,8 @@ def _pass_on(p: Any, work: Callable[[Job], None]) -> None:
 def _tell(p: Any, error: Exception) -> None:
     """Show why the panel does nothing: under the gallery and in the infotext, which programs read."""
     log.warning("%s", error)
+    told = str(error).rstrip()
+    told += f"{'' if told.endswith(('.', '!', '?')) else '.'} The image was made without HPS and has no score."
     if hasattr(p, "comment"):
-        p.comment(f"HPS: {error}")
-    p.extra_generation_params = {**p.extra_generation_params, infotext.ERROR: infotext.public(str(error))}
+        p.comment(f"HPS: {told}")
+    p.extra_generation_params = {**p.extra_generation_params, infotext.ERROR: infotext.public(told)}

@@ -69,4 +69,4 @@ def test_a_surprise_at_the_beginning_leaves_a_plain_job(web: Web, monkeypatch: p
     monkeypatch.setattr(web.module("best_of_n.planning"), "Layout", odd)
     done = web.txt2img({"mode": "best-of-n", "candidates": 2, "scorer": "hps-tiny-shapes"})
     assert len(web.pictures(done)) == 1 and done.all_seeds == [1]
-    assert web.field(done, "HPS error") == ["KeyError: 'odd'"]
+    assert web.field(done, "HPS error") == ["KeyError: 'odd'. The image was made without HPS and has no score."]
