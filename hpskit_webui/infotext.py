@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from . import options
 from .best_of_n.pools import STOPPED
 from .bridge import host
+from .bridge.folders import own_folders
 
 if TYPE_CHECKING:
     from .best_of_n.pools import Candidate, Pool
@@ -124,7 +126,11 @@ def listed(scores: Mapping[str, float]) -> str | None:
 
 def public(trouble: str) -> str:
     """Return the first line of an error without this machine's folders: pictures with their infotext are shared."""
-    return _FOLDERS.sub("...", trouble.splitlines()[0]) if trouble else ""
+    first = trouble.splitlines()[0] if trouble else ""
+    for folder in own_folders():  # known ones may have spaces in them, which end a path that is not known
+        first = re.sub(re.escape(folder) + r"[\\/]", "/_/", first)
+        first = first.replace(folder, f"/_/{PurePath(folder).name}")
+    return _FOLDERS.sub("...", first)
 
 
 def with_rank(text: str, rank: int, of: int) -> str:

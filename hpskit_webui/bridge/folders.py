@@ -86,3 +86,13 @@ def state_folder() -> Path:
     from modules import paths
 
     return Path(paths.data_path).absolute() / STATE
+
+
+def own_folders() -> list[str]:
+    """Return the folders whose place on the machine is nobody's business, the deepest first."""
+    from modules import paths
+
+    found = [*map(str, reward_folders()), paths.models_path, paths.data_path, paths.script_path, str(Path.home())]
+    return sorted(
+        {str(name) for name in found if Path(name).is_absolute() and len(Path(name).parts) > 1}, key=len, reverse=True
+    )

@@ -61,6 +61,13 @@ def test_an_infotext_names_no_folder_of_the_machine(web: Web) -> None:
     assert public("see https://example.org/a/b") == "see https://example.org/a/b"
 
 
+def test_a_known_folder_may_have_spaces(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    public = web.module("infotext").public
+    monkeypatch.setattr(web.host("paths"), "data_path", "/srv/my web ui")
+    assert public("in /srv/my web ui/models/x.pt, or") == "in ...x.pt, or"
+    assert public("in /srv/my web ui.") == "in ...my web ui."
+
+
 def test_a_surprise_at_the_beginning_leaves_a_plain_job(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     def odd(*given: object) -> None:
         raise KeyError("odd")
