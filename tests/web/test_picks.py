@@ -97,7 +97,8 @@ def test_twenty_picks_by_the_keyboard_alone(stub_page: StubPage) -> None:
     answers = sent(stub_page)
     assert len(answers) == 20 == len({tuple(each["shown"]) for each in answers})
     assert all(each["chosen"] == each["shown"][at % 2] for at, each in enumerate(answers))
-    assert "20 since this page was opened" in stub_page.locator(".hps-agreement").inner_text()
+    agreement = stub_page.locator(".hps-agreement", has_text="20 since this page was opened")
+    agreement.wait_for()  # it is asked for anew after every answer
 
 
 def test_the_next_pair_comes_by_itself_unless_told_not_to(stub_page: StubPage) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from webui_inside import img2img, kind, pack, scene, txt2img
+from webui_inside import img2img, kind, scene, txt2img
 
 
 def neighbour(name: str) -> ModuleType:
@@ -154,20 +154,7 @@ def check_a_gradient_improves_and_its_noise_is_kept() -> Any:
 
 def check_the_preflight_passes() -> Any:
     """It also compares its gradient with a finite difference, on the latent of its own size."""
-    flight, found = pack("hpskit_webui.gradients.preflight"), []
-    before = flight.preflight
-
-    def flown(*given: Any) -> Any:
-        found.append(before(*given))
-        return found[0]
-
-    flight.preflight = flown
-    try:
-        txt2img({**search.PANEL, "iterations": 1}, width=256, height=192, steps=1)
-    finally:
-        flight.preflight = before
-    assert found[0].ok and found[0].error is not None and found[0].error < 5e-3, found
-    return {"error": found[0].error, "bytes": found[0].bytes_needed}
+    return search.sound_preflight(steps=1)
 
 
 def check_a_decoder_without_numbers_is_turned_to_32_bits() -> Any:

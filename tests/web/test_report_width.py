@@ -1,4 +1,4 @@
-"""Reports in a window: what fits, and how one sees and reaches what does not. Needs Chromium."""
+"""Reports in a window: what fits, and how one sees and reaches what does not."""
 
 from __future__ import annotations
 
@@ -6,21 +6,12 @@ import io
 
 import pytest
 from core import _study as made
-from web_harness import chromium, why_not
 
 from hpskit.report import render
 from hpskit.study import Axis, analyse, study_report
 
 TOO_WIDE = "e => e.scrollWidth > e.clientWidth"
 REACH_ENDS = "(e, end) => { e.scrollLeft = end ? e.scrollWidth : 0; }"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if reason := why_not():
-        pytest.skip(reason)
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(params=["light", "dark"])
