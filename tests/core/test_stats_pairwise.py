@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import math
+from collections.abc import Iterator
 
 import choix
 import numpy as np
@@ -23,6 +25,14 @@ nan = float("nan")
 chances = arrays(
     np.float64, st.integers(1, 12), elements=st.sampled_from([0.0001, 0.004, 0.01, 0.02, 0.03, 0.2, 0.5, 1])
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _little_to_collect() -> Iterator[None]:
+    """statsmodels collects garbage in every call: a second each in a process that has run thousands of tests."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @given(chances)
