@@ -87,3 +87,12 @@ def test_the_list_draws_one_page_of_all_rows(ui: UI, full: Server) -> None:
     ui.until(lambda: "of 10," in ui.page.locator(".hps-board-foot").inner_text())
     assert drawn.count() == 50
     ui.close_board()
+
+
+def test_a_purge_empties_the_ledger_and_its_file(full: Server) -> None:
+    before = full.get("/hps/v1/ledger/summary")["bytes"]
+    assert full.post("/hps/v1/ledger/purge", {"confirm": True, "before": 1.0}) == {"v": 1, "deleted": 0}
+    answer = full.post("/hps/v1/ledger/purge", {"confirm": True, "before": None})
+    assert answer["deleted"] >= N
+    after = full.get("/hps/v1/ledger/summary")
+    assert after["rows"] == 0 and after["bytes"] < before / 4
