@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import settings
 from ..bridge import host
+from ..bridge.residency import torch_gc
 from ..first_pass import sampling
 from ..record.candidates import Candidates
 from . import planning, strip
@@ -78,9 +79,7 @@ class Contest:
         except Exception as error:
             if len(places) == 1 or not host.is_out_of_memory(error):
                 raise
-        from modules import devices
-
-        devices.torch_gc()
+        torch_gc()
         self.notes.append(f"memory ran out, so that only {len(places) // 2} candidates are made at a time.")
         return None
 

@@ -18,6 +18,7 @@ from ...hpskit.autodiff.measuring import Activations, Trace, measured, traced
 from ...hpskit.autodiff.recompute import tolerant
 from ...hpskit.errors import Cancelled, GradientError, HpsError
 from ..bridge import host
+from ..bridge.residency import torch_gc
 from .common import INSTEAD, ask, refusals, side
 from .run import Differentiable, differentiable
 
@@ -134,7 +135,7 @@ def _tried(trial: _Trial, sides: tuple[int, int]) -> Preflight:
             words = _no_room(sides) if no_room else _explained(trial.p, error, trace)
     if words:
         if no_room:
-            _tidy_up()
+            torch_gc()
         return Preflight((f"{words} {INSTEAD}",), no_room=no_room)
     if trace.lost is not None and trial.error is None:  # a way around it may carry a gradient all the same
         return Preflight((f"{_blocked(trial.p, trace.lost, 'its output has no gradient')} {INSTEAD}",))
@@ -234,14 +235,8 @@ def _stored(trial: _Trial, noise: torch.Tensor) -> torch.Tensor | None:
         if not host.is_out_of_memory(error):
             raise
     trial.stages.clear()
-    _tidy_up()
+    torch_gc()
     return None
-
-
-def _tidy_up() -> None:
-    from modules import devices
-
-    devices.torch_gc()
 
 
 def _probe(run: Differentiable, noise: torch.Tensor) -> float:

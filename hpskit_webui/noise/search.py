@@ -18,13 +18,14 @@ from ...hpskit.errors import Cancelled, GradientError, NoiseError
 from .. import settings
 from ..best_of_n import contest, planning
 from ..bridge import host
+from ..bridge.residency import torch_gc
 from ..first_pass import sampling
 from ..options import GRADIENT, SCORE, Options
 from . import report as noise_report
 from . import whole
 from .given import GivenNoise
 from .passes import METHODS, Passes, Sturdy
-from .whole import BEFORE_HIRES, Found, tidy_up, trace_of, words_of
+from .whole import BEFORE_HIRES, Found, trace_of, words_of
 
 if TYPE_CHECKING:
     from ...hpskit.search.method import Method
@@ -124,7 +125,7 @@ class NoiseJob(GivenNoise):
         why = f"{what}, so the image is made as usual: {words_of(error)}"
         self.notes.append(why)
         log.warning("%s", why, exc_info=trace_of(error))
-        tidy_up()
+        torch_gc()
 
     def _hand_over(self, p: Any, call: sampling.Call, found: list[Found]) -> Any:
         if not self.interruption.held:  # after a failure the others keep the noise of their seeds
@@ -159,7 +160,7 @@ class NoiseJob(GivenNoise):
             if self.interruption.held:
                 raise NoiseError(f"the best image could not be made: {words_of(error)}") from error
             log.warning("An optimised noise could not be sampled.", exc_info=trace_of(error))
-            tidy_up()
+            torch_gc()
             return found  # the host tries it in its own way
         return ready
 
@@ -202,7 +203,7 @@ class NoiseJob(GivenNoise):
         if one.search is not None:
             self._note(p, call, place, one, time.monotonic() - began - one.search.seconds)
             if one.trouble or one.search.stopped == "memory":
-                tidy_up()
+                torch_gc()
         return one
 
     def _optimized(self, p: Any, call: sampling.Call, place: int, noise: Tensor) -> Found:

@@ -117,10 +117,3 @@ def words_of(error: Exception) -> str:
 def trace_of(error: Exception) -> Exception | None:
     """Return the error whose traceback the log shows; None where its words say everything."""
     return None if isinstance(error, HpsError) or host.is_out_of_memory(error) else error
-
-
-def tidy_up() -> None:
-    """Give the memory of a search that was broken off back before the host goes on."""
-    from modules import devices
-
-    devices.torch_gc()
